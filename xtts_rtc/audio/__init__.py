@@ -1,0 +1,1 @@
+"""Changes samples that were already made."""

@@ -1,0 +1,1 @@
+"""Who runs, when, and when to stop. Holds every stream's state."""

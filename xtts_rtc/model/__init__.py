@@ -1,0 +1,1 @@
+"""The maths of one step. Knows no stream, thread or clock."""

@@ -1,0 +1,76 @@
+"""What a runtime offers the engine: numpy in, numpy out, one step at a time.
+
+A runtime owns weights and the KV memory of its slots. It knows no stream, clock, thread or sampler: the
+engine's thread calls it, and nothing here is thread-safe.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xtts_rtc.types import Conditioning, Float32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelInfo:
+    """Sizes and special ids of a loaded model.
+
+    num_audio_tokens counts start and stop; max_audio_tokens is how many can be decoded in one segment
+    (the learned positions allow no more), max_text_tokens how many ids a segment may have before it is
+    wrapped in start and stop.
+    """
+
+    num_layers: int
+    num_heads: int
+    dim: int
+    num_audio_tokens: int
+    start_audio_token: int
+    stop_audio_token: int
+    max_audio_tokens: int
+    max_text_tokens: int
+    num_prefix: int = 32
+
+
+class Runtime(Protocol):
+    """One loaded model with `num_slots` rows of KV memory."""
+
+    @property
+    def info(self) -> ModelInfo: ...
+
+    @property
+    def num_slots(self) -> int: ...
+
+    def prefill(self, slot: int, voice: Conditioning, text_ids: NDArray[np.int64]) -> tuple[Float32, Float32]:
+        """Start a segment in `slot`, whatever was there: prefix, text [T] without start/stop, start token.
+
+        Returns the first position's latent [D] and logits [V], float32. The prefix KV of a voice is
+        computed once per `voice.key` and copied.
+        """
+        ...
+
+    def step(self, slots: NDArray[np.int64], tokens: NDArray[np.int64]) -> tuple[Float32, Float32]:
+        """Feed tokens [B] to slots [B] (each at its own length); latents [B, D] and logits [B, V], float32."""
+        ...
+
+    def release(self, slot: int) -> None:
+        """Forget what the slot holds."""
+        ...
+
+    def decode(self, frames: Float32, voice: Conditioning) -> Float32:
+        """Vocoder over a window: frames [D, F] (the interpolated latents) to pcm [F * 256]."""
+        ...
+
+    def condition(self, clips: list[Float32]) -> tuple[Float32, Float32]:
+        """Clips [S] at `MODEL_HZ`, mono, to gpt_latents [32, D] and speaker_embedding [512], float32.
+
+        As coqui-tts 0.28.0 `get_conditioning_latents` with gpt_cond_len 30 and gpt_cond_chunk_len 4
+        (the published config's values).
+        """
+        ...
+
+
+__all__ = ["ModelInfo", "Runtime"]

@@ -1,0 +1,1 @@
+"""Characters into segments and token ids. Knows no audio, clock or model."""

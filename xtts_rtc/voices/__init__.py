@@ -1,0 +1,1 @@
+"""Names, checks, hashes and remembers voices."""
