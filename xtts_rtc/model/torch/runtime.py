@@ -1,0 +1,82 @@
+"""`Runtime` in torch: fp32 on a CPU is the reference that every other backend is compared with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from xtts_rtc.model.interface import ModelInfo
+from xtts_rtc.model.torch.gpt import TorchGpt
+from xtts_rtc.model.torch.vocoder import TorchVocoder
+from xtts_rtc.types import MODEL_HZ, Conditioning, Float32
+
+CONDITION_S = 30
+CONDITION_CHUNK_S = 4
+
+
+class TorchRuntime:
+    """An `Xtts` of coqui-tts 0.28.0 (weights loaded, on its device) behind the step interface."""
+
+    def __init__(self, xtts: Any, *, num_slots: int) -> None:
+        self._xtts = xtts
+        self._num_slots = num_slots
+        with torch.no_grad():
+            self._gpt = TorchGpt(xtts.gpt, num_slots=num_slots)
+            self._vocoder = TorchVocoder(xtts.hifigan_decoder)
+        gpt = xtts.gpt
+        self._info = ModelInfo(
+            num_layers=gpt.layers,
+            num_heads=gpt.heads,
+            dim=gpt.model_dim,
+            num_audio_tokens=gpt.num_audio_tokens,
+            start_audio_token=gpt.start_audio_token,
+            stop_audio_token=gpt.stop_audio_token,
+            max_audio_tokens=gpt.max_gen_mel_tokens,
+            max_text_tokens=gpt.max_text_tokens - 3,  # coqui-tts asserts fewer ids than gpt_max_text_tokens
+        )
+
+    @property
+    def info(self) -> ModelInfo:
+        return self._info
+
+    @property
+    def num_slots(self) -> int:
+        return self._num_slots
+
+    @torch.inference_mode()
+    def prefill(self, slot: int, voice: Conditioning, text_ids: NDArray[np.int64]) -> tuple[Float32, Float32]:
+        latents = torch.from_numpy(voice.gpt_latents)
+        ids = torch.from_numpy(text_ids).to(self._gpt.device)
+        return _to_numpy(*self._gpt.prefill(slot, voice.key, latents, ids))
+
+    @torch.inference_mode()
+    def step(self, slots: NDArray[np.int64], tokens: NDArray[np.int64]) -> tuple[Float32, Float32]:
+        return _to_numpy(*self._gpt.step(slots.tolist(), torch.from_numpy(tokens).to(self._gpt.device)))
+
+    def release(self, slot: int) -> None:
+        self._gpt.release(slot)
+
+    @torch.inference_mode()
+    def decode(self, frames: Float32, voice: Conditioning) -> Float32:
+        pcm = self._vocoder.decode(torch.from_numpy(frames), torch.from_numpy(voice.speaker_embedding))
+        return _to_numpy(pcm, pcm)[0]
+
+    @torch.inference_mode()
+    def condition(self, clips: list[Float32]) -> tuple[Float32, Float32]:
+        cut = [torch.from_numpy(clip[: CONDITION_S * MODEL_HZ])[None] for clip in clips]
+        speakers = torch.stack([self._xtts.get_speaker_embedding(clip, MODEL_HZ).float() for clip in cut])
+        latents = self._xtts.get_gpt_cond_latents(
+            torch.cat(cut, dim=-1), MODEL_HZ, length=CONDITION_S, chunk_length=CONDITION_CHUNK_S
+        )
+        return _to_numpy(latents[0], speakers.mean(dim=0).flatten())
+
+
+def _to_numpy(first: Tensor, second: Tensor) -> tuple[Float32, Float32]:
+    return first.float().cpu().numpy(), second.float().cpu().numpy()
+
+
+__all__ = ["TorchRuntime"]

@@ -1,0 +1,133 @@
+"""Which latents make which samples: the arithmetic of an exact streaming vocoder.
+
+Latents become vocoder frames by linear interpolation (x `1/speed` if not 1, x4, x24000/22050), frames become
+256 samples each. A frame is final once no later latent can change it, and a sample is final once the
+vocoder's receptive field (`CONTEXT_FRAMES` on both sides) holds final frames only. Decoding the window
+``[start - CONTEXT_FRAMES, stop + CONTEXT_FRAMES)`` then equals decoding the whole utterance.
+
+Ported from coqui-tts 0.28.0 `HifiDecoder.forward`; index arithmetic in float32 as torch's
+`interpolate(mode="linear", align_corners=False)` with a given scale factor does it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from xtts_rtc.types import FRAME_SAMPLES, MODEL_HZ, OUTPUT_HZ, TOKEN_SAMPLES, Float32
+
+CONTEXT_FRAMES = 13
+"""Receptive field of the HiFi-GAN on each side (12.7 frames measured, test_window)."""
+
+_UP = (TOKEN_SAMPLES / FRAME_SAMPLES, OUTPUT_HZ / MODEL_HZ)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One vocoder call: `frames` [D, F], of whose samples [`keep_start`, `keep_stop`) are new."""
+
+    frames: Float32
+    keep_start: int
+    keep_stop: int
+
+
+class LatentWindow:
+    """Collects the latents of one segment and hands out vocoder windows, each sample once.
+
+    Latents that no later window needs are dropped, so memory and cost stay linear in the length.
+    """
+
+    def __init__(self, *, speed: float = 1.0) -> None:
+        stretch = () if speed == 1.0 else (1.0 / speed,)
+        self._scales = (*stretch, *_UP)
+        self._latents: list[Float32] = []
+        self._first = 0  # index of _latents[0]
+        self._done = 0  # frames already handed out
+        self.num_frames_computed = 0
+        """Frames given to the vocoder so far, context included."""
+
+    @property
+    def num_latents(self) -> int:
+        return self._first + len(self._latents)
+
+    def append(self, latent: Float32) -> None:
+        """Add the next latent [D]."""
+        self._latents.append(latent)
+
+    def num_ready_samples(self, *, is_end: bool) -> int:
+        """Samples that `take` would give now."""
+        return max(0, self._ready_frames(is_end) - self._done) * FRAME_SAMPLES
+
+    def take(self, *, is_end: bool) -> Window | None:
+        """The window of all samples that became final, or None if there are none."""
+        stop = self._ready_frames(is_end)
+        if stop <= self._done:
+            return None
+        start = self._done
+        total = final_frames(self.num_latents, self._scales, is_end=is_end)
+        left, right = max(0, start - CONTEXT_FRAMES), min(total, stop + CONTEXT_FRAMES)
+        frames = self._frames(left, right)
+        self._done = stop
+        self._forget(max(0, stop - CONTEXT_FRAMES))
+        self.num_frames_computed += right - left
+        return Window(frames, (start - left) * FRAME_SAMPLES, (stop - left) * FRAME_SAMPLES)
+
+    def _ready_frames(self, is_end: bool) -> int:
+        total = final_frames(self.num_latents, self._scales, is_end=is_end)
+        return total if is_end else max(0, total - CONTEXT_FRAMES)
+
+    def _frames(self, start: int, stop: int) -> Float32:
+        ranges = [(start, stop)]
+        length = self.num_latents
+        lengths = [length]
+        for scale in self._scales:
+            length = int(length * scale)
+            lengths.append(length)
+        for scale, size in zip(reversed(self._scales), reversed(lengths[:-1]), strict=True):
+            lower, upper, _ = _source(np.arange(*ranges[-1]), scale, size)
+            ranges.append((int(lower[0]), int(upper[-1]) + 1))
+        (first, last) = ranges.pop()
+        x = np.stack(self._latents[first - self._first : last - self._first], axis=1)
+        for scale, size in zip(self._scales, lengths, strict=False):
+            want = ranges.pop()
+            lower, upper, weight = _source(np.arange(*want), scale, size)
+            x = x[:, lower - first] * (1 - weight) + x[:, upper - first] * weight
+            first = want[0]
+        return np.ascontiguousarray(x, np.float32)
+
+    def _forget(self, frame: int) -> None:
+        index = frame
+        for scale in reversed(self._scales):
+            index = max(0, int(np.floor((index + 0.5) / scale - 0.5)) - 1)
+        drop = min(index, self.num_latents - 1) - self._first
+        if drop > 0:
+            del self._latents[:drop]
+            self._first += drop
+
+
+def final_frames(num_latents: int, scales: tuple[float, ...] = _UP, *, is_end: bool) -> int:
+    """How many vocoder frames `num_latents` latents fix; all of them once the utterance has ended."""
+    length = num_latents
+    final = num_latents
+    for scale in scales:
+        size, length = length, int(length * scale)
+        if is_end:
+            final = length
+            continue
+        lower, _, _ = _source(np.arange(max(0, length - int(4 * scale) - 8), length), scale, size)
+        # A frame interpolates `lower` and `lower + 1`: both must exist and be final themselves.
+        final = length - int(np.count_nonzero(lower + 1 > final - 1))
+    return max(0, final)
+
+
+def _source(index: np.ndarray, scale: float, size: int) -> tuple[np.ndarray, np.ndarray, Float32]:
+    position = np.float32(1.0 / scale) * (index.astype(np.float32) + np.float32(0.5)) - np.float32(0.5)
+    position = np.maximum(position, np.float32(0))
+    lower = position.astype(np.int64)
+    upper = np.minimum(lower + 1, size - 1)
+    weight = np.clip(position - lower.astype(np.float32), 0, 1).astype(np.float32)
+    return np.minimum(lower, size - 1), upper, weight
+
+
+__all__ = ["CONTEXT_FRAMES", "LatentWindow", "Window", "final_frames"]
