@@ -1,0 +1,42 @@
+PYTHON ?= python3
+BIN := .venv/bin
+LIVEKIT := .tools/bin/livekit-server
+LIVEKIT_VERSION := v1.11.0# later ones need Go modules that the module proxy does not have
+UV_COMPILE = .tools/uv/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --no-annotate --no-header
+
+.PHONY: demo test setup check bench lock
+
+demo: .venv/.done $(LIVEKIT)
+	$(BIN)/xtts-rtc demo $(ARGS)
+
+test: .venv/.done $(LIVEKIT)
+	$(BIN)/pytest -m "not weights and not gpu" $(ARGS)
+
+setup: .venv/.done
+
+check: .venv/.done
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest tests/test_layout.py tests/test_readme.py
+
+bench: .venv/.done
+	$(BIN)/xtts-rtc bench $(ARGS)
+
+lock:
+	$(PYTHON) -m venv .tools/uv && .tools/uv/bin/pip install --quiet uv
+	$(UV_COMPILE) --extra cpu --extra livekit --extra server -o requirements/runtime.lock
+	$(UV_COMPILE) $(foreach e,cpu openvino torch livekit server zh ja ko demo dev,--extra $(e)) -o requirements/dev.lock
+
+.venv/.done: requirements/dev.lock pyproject.toml
+	$(PYTHON) -c 'import sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit("Python 3.11 to 3.13 is needed: make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --no-deps --require-hashes -r requirements/dev.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+$(LIVEKIT):
+	GOBIN=$(CURDIR)/.tools/bin go install github.com/livekit/livekit-server/cmd/server@$(LIVEKIT_VERSION)
+	mv .tools/bin/server $@
