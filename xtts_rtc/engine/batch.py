@@ -1,0 +1,156 @@
+"""Streams to rows and back: prefill, one step for many, vocoder windows. Engine thread only."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from xtts_rtc.engine.ramp import Costs, RunOnGuard, first_chunk_tokens, length_cap_tokens, next_chunk_tokens
+from xtts_rtc.engine.request import Decode, Stream
+from xtts_rtc.errors import GenerationFailed, InvalidText
+from xtts_rtc.model.interface import Runtime
+from xtts_rtc.model.sampling import choose_token, new_history
+from xtts_rtc.model.window import LatentWindow
+from xtts_rtc.text.tokenizer import TextFrontend
+from xtts_rtc.types import Conditioning, Float32, Segment
+
+
+class Batch:
+    """Runs a runtime for streams and measures what it costs.
+
+    num_steps and num_step_rows count decode steps and the rows in them, num_frames vocoder frames.
+    """
+
+    def __init__(self, runtime: Runtime, frontend: TextFrontend, costs: Costs) -> None:
+        self._runtime = runtime
+        self._frontend = frontend
+        self._costs = costs
+        self.num_steps = 0
+        self.num_step_rows = 0
+        self.num_prefills = 0
+        self.num_frames = 0
+
+    def prefill(self, stream: Stream, segment: Segment, num_streams: int, now: float) -> None:
+        """Start a segment in the stream's slot; raises what ends this stream alone."""
+        assert stream.slot is not None and stream.voice is not None
+        info, request = self._runtime.info, stream.request
+        ids = np.asarray(self._frontend.encode(segment.spoken, request.language), np.int64)
+        if ids.size > info.max_text_tokens:
+            raise InvalidText(f"a segment has {ids.size} text tokens; the model takes {info.max_text_tokens}")
+        start = time.perf_counter()
+        latent, logits = self._runtime.prefill(stream.slot, stream.voice, ids)
+        self._costs.saw_prefill(time.perf_counter() - start)
+        self.num_prefills += 1
+        _need_finite(latent, logits)
+        stream.decode = Decode(
+            segment=segment,
+            logits=logits,
+            seen=new_history(info.num_audio_tokens, info.start_audio_token),
+            window=LatentWindow(speed=request.sampling.speed),
+            guard=RunOnGuard(segment.spoken),
+            cap_tokens=length_cap_tokens(
+                segment.spoken, request.language, speed=request.sampling.speed, limit=info.max_audio_tokens
+            ),
+            chunk_tokens=self._chunk_tokens(stream, num_streams, now),
+        )
+        self._choose(stream, stream.decode, latent)
+
+    def step(self, streams: list[Stream]) -> list[tuple[Stream, Exception]]:
+        """One decode step for all of `streams`; returns those that failed, each with its reason."""
+        start = time.perf_counter()
+        try:
+            latents, logits = self._step_rows(streams)
+        except Exception as error:
+            if len(streams) == 1:
+                return [(streams[0], error)]
+            # One row may be to blame; a row's memory is only extended when a step succeeds, so step each alone.
+            return [failure for stream in streams for failure in self.step([stream])]
+        self._costs.saw_step(len(streams), time.perf_counter() - start)
+        self.num_steps += 1
+        self.num_step_rows += len(streams)
+        failures: list[tuple[Stream, Exception]] = []
+        for row, stream in enumerate(streams):
+            decode = stream.decode
+            assert decode is not None
+            try:
+                _need_finite(latents[row], logits[row])
+            except GenerationFailed as error:
+                failures.append((stream, error))
+                continue
+            decode.logits = logits[row]
+            self._choose(stream, decode, latents[row])
+        return failures
+
+    def vocode(self, stream: Stream) -> Float32:
+        """All samples of the stream that became final, [S] at 24 kHz; none before the receptive field is full."""
+        decode = stream.decode
+        assert decode is not None and stream.voice is not None
+        window = decode.window.take(is_end=decode.is_stopped)
+        decode.num_vocoded = decode.window.num_latents
+        if window is None:
+            return np.zeros(0, np.float32)
+        start = time.perf_counter()
+        pcm = self._runtime.decode(window.frames, stream.voice)
+        self._costs.saw_frames(window.frames.shape[1], time.perf_counter() - start)
+        self.num_frames += window.frames.shape[1]
+        return pcm[window.keep_start : window.keep_stop]
+
+    def plan_chunk(self, stream: Stream, num_streams: int, now: float) -> None:
+        """Decide how much the next vocoder call waits for."""
+        if stream.decode is not None:
+            stream.decode.chunk_tokens = self._chunk_tokens(stream, num_streams, now)
+
+    def warm_up(self) -> None:
+        """Measure every cost once on an empty engine, so that the first listener's chunks are well planned."""
+        info = self._runtime.info
+        voice = Conditioning("warm-up", np.zeros((info.num_prefix, info.dim), np.float32), np.zeros(512, np.float32))
+        rows = np.arange(self._runtime.num_slots)
+        for slot in [0, *rows]:  # slot 0 twice: the first call of anything pays for allocation
+            start = time.perf_counter()
+            self._runtime.prefill(int(slot), voice, np.full(24, 2, np.int64))
+            self._costs.prefill_s = time.perf_counter() - start
+        for batch in {1, rows.size}:
+            for _ in range(4):
+                start = time.perf_counter()
+                self._runtime.step(rows[:batch], np.zeros(batch, np.int64))
+                self._costs.step_s[batch] = time.perf_counter() - start
+        for slot in rows:
+            self._runtime.release(int(slot))
+        frames = np.zeros((info.dim, 64), np.float32)
+        for _ in range(2):
+            start = time.perf_counter()
+            self._runtime.decode(frames, voice)
+            self._costs.frame_s = (time.perf_counter() - start) / 64
+
+    def release(self, slot: int) -> None:
+        self._runtime.release(slot)
+
+    def _step_rows(self, streams: list[Stream]) -> tuple[Float32, Float32]:
+        slots = np.asarray([stream.slot for stream in streams], np.int64)
+        tokens = np.asarray([stream.decode.last_token for stream in streams if stream.decode], np.int64)
+        return self._runtime.step(slots, tokens)
+
+    def _choose(self, stream: Stream, decode: Decode, latent: Float32) -> None:
+        info = self._runtime.info
+        noise = np.maximum(stream.rng.standard_exponential(info.num_audio_tokens, np.float32), np.float32(1e-30))
+        token = choose_token(decode.logits, decode.seen, stream.request.sampling, noise)
+        decode.window.append(latent)  # the latent of the stop step is spoken too, as in the reference
+        decode.seen[token] = True
+        decode.last_token = token
+        decode.num_tokens += 1
+        stream.num_tokens += 1
+        decode.is_stopped = token == info.stop_audio_token or decode.num_tokens >= decode.cap_tokens
+
+    def _chunk_tokens(self, stream: Stream, num_streams: int, now: float) -> int:
+        if stream.is_starved:
+            return first_chunk_tokens(self._costs, num_streams)
+        return next_chunk_tokens(self._costs, num_streams, stream.ahead_s(now))
+
+
+def _need_finite(latent: Float32, logits: Float32) -> None:
+    if not (np.isfinite(latent).all() and np.isfinite(logits).all()):
+        raise GenerationFailed("the model gave NaN or infinity for this stream; check the weights and the precision")
+
+
+__all__ = ["Batch"]

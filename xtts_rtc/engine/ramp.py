@@ -1,0 +1,125 @@
+"""How much to decode before the next vocoder call, and when a segment must be over.
+
+All of it is arithmetic on measured times: a chunk is as large as it can be while the audio already out still
+covers the making of it, so playback has no gap, and the first one is as small as that rule allows.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from xtts_rtc.model.window import CONTEXT_FRAMES
+from xtts_rtc.types import FRAME_SAMPLES, OUTPUT_HZ, TOKENS_PER_SECOND, Float32
+
+LADDER = (4, 5, 6, 8, 10, 12, 16, 20, 24, 30)
+"""Chunk sizes in tokens; 30 tokens (1.4 s) cost 19 % in vocoder context, more gains little."""
+
+FRAMES_PER_TOKEN = OUTPUT_HZ / TOKENS_PER_SECOND / FRAME_SAMPLES
+_HELD_BACK_S = 4_000 / OUTPUT_HZ  # lookahead of interpolation and vocoder, test_window
+_SAFETY = 0.7  # share of the audio in hand that making the next chunk may take
+_SUSTAINABLE = 0.95  # real-time factor below which a chunk size can be kept up
+_SMOOTHING = 0.2
+
+
+@dataclass(slots=True)
+class Costs:
+    """Measured times in seconds, smoothed. Starts from what warm-up measured; 0 means not measured yet."""
+
+    prefill_s: float = 0.0
+    frame_s: float = 0.0
+    step_s: dict[int, float] = field(default_factory=dict)
+
+    def saw_prefill(self, seconds: float) -> None:
+        self.prefill_s = _smooth(self.prefill_s, seconds)
+
+    def saw_frames(self, frames: int, seconds: float) -> None:
+        self.frame_s = _smooth(self.frame_s, seconds / frames)
+
+    def saw_step(self, batch: int, seconds: float) -> None:
+        self.step_s[batch] = _smooth(self.step_s.get(batch, 0.0), seconds)
+
+    def step(self, batch: int) -> float:
+        """Expected time of one step of `batch` rows, from the nearest batch that was measured."""
+        if not self.step_s:
+            return 0.0
+        return self.step_s[min(self.step_s, key=lambda known: abs(known - batch))]
+
+    def chunk(self, tokens: int, num_streams: int) -> float:
+        """Time until a stream's next chunk of `tokens` is out while `num_streams` take turns."""
+        frames = tokens * FRAMES_PER_TOKEN + 2 * CONTEXT_FRAMES
+        return tokens * self.step(num_streams) + num_streams * frames * self.frame_s
+
+    def realtime_factor(self, tokens: int, num_streams: int) -> float:
+        """Making time over playing time for chunks of `tokens`; over 1 there must be gaps."""
+        return self.chunk(tokens, num_streams) / (tokens / TOKENS_PER_SECOND)
+
+
+def first_chunk_tokens(costs: Costs, num_streams: int) -> int:
+    """Fewest tokens whose audio lasts until a second chunk that can be kept up is there."""
+    follow = min(costs.chunk(n, num_streams) for n in _sustainable(costs, num_streams))
+    for tokens in LADDER:
+        if tokens / TOKENS_PER_SECOND - _HELD_BACK_S >= follow / _SAFETY * 0.85:
+            return tokens
+    return LADDER[-1] if costs.realtime_factor(LADDER[-1], num_streams) < 1 else LADDER[3]
+
+
+def next_chunk_tokens(costs: Costs, num_streams: int, ahead_s: float) -> int:
+    """Most tokens that are ready before `ahead_s` of audio have played; the quickest size if none is."""
+    sizes = _sustainable(costs, num_streams)
+    fitting = [n for n in sizes if costs.chunk(n, num_streams) <= _SAFETY * ahead_s]
+    return max(fitting) if fitting else min(sizes)
+
+
+def _sustainable(costs: Costs, num_streams: int) -> list[int]:
+    sizes = [n for n in LADDER if costs.realtime_factor(n, num_streams) <= _SUSTAINABLE]
+    return sizes or list(LADDER[-1:])
+
+
+def _smooth(old: float, new: float) -> float:
+    return new if old == 0.0 else old + _SMOOTHING * (new - old)
+
+
+_SLOW_S_PER_CHAR = {"zh": 0.75, "ja": 0.6, "ko": 0.5, "hi": 0.3, "ar": 0.3}
+
+
+def length_cap_tokens(spoken: str, language: str, *, speed: float, limit: int) -> int:
+    """Tokens after which a segment is cut off: twice the slowest speech of that text, and 2 s.
+
+    Latin scripts are spoken at 12-18 characters a second; 0.2 s a character is far below that.
+    """
+    per_char = _SLOW_S_PER_CHAR.get(language.split("-")[0], 0.2)
+    digits = sum(c.isdigit() for c in spoken)  # read out as words
+    seconds = 2.0 + per_char * (len(spoken) + 8 * digits)
+    return min(limit, math.ceil(seconds * TOKENS_PER_SECOND * max(1.0, speed)))
+
+
+class RunOnGuard:
+    """Hears when a segment has fallen silent for good although no stop token came.
+
+    Natural pauses inside a sentence stay under 0.7 s; after `quiet_s` of quiet (40 dB under the loudest
+    50 ms so far), once the text could have been spoken, the segment is over.
+    """
+
+    def __init__(self, spoken: str, *, quiet_s: float = 1.2) -> None:
+        self._least_s = 0.03 * len(spoken)
+        self._quiet_s = quiet_s
+        self._peak = 0.0
+        self._heard_s = 0.0
+        self._silent_s = 0.0
+
+    def hear(self, pcm: Float32) -> bool:
+        """Listen to the next samples [S]; True when the segment should end here."""
+        block = OUTPUT_HZ // 20
+        for start in range(0, pcm.size, block):
+            part = pcm[start : start + block]
+            level = float(np.sqrt(np.mean(part * part)))
+            self._peak = max(self._peak, level)
+            self._heard_s += part.size / OUTPUT_HZ
+            self._silent_s = self._silent_s + part.size / OUTPUT_HZ if level < 0.01 * self._peak else 0.0
+        return self._silent_s >= self._quiet_s and self._heard_s - self._silent_s >= self._least_s
+
+
+__all__ = ["LADDER", "Costs", "RunOnGuard", "first_chunk_tokens", "length_cap_tokens", "next_chunk_tokens"]

@@ -1,0 +1,106 @@
+"""Who gets a slot, and whose work is next. Pure decisions: no thread, no clock of its own, no tensor.
+
+The rule is earliest deadline first. A speaking stream's deadline is the moment its listener has heard
+everything, less the time its next chunk takes to make; a stream without audio is due at once, but does not
+push in when that would make a speaking one late. One that is `max_ahead_s` ahead rests and costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from xtts_rtc.engine.ramp import Costs
+from xtts_rtc.engine.request import Need, Stream
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What to do now: `need` says what, `streams` for whom (several only for STEP)."""
+
+    need: Need
+    streams: list[Stream]
+
+
+class Scheduler:
+    """Slots, the waiting line, and the order of work."""
+
+    def __init__(self, *, num_slots: int, costs: Costs, max_ahead_s: float, max_queue_s: float) -> None:
+        self._free = list(range(num_slots - 1, -1, -1))
+        self._costs = costs
+        self._max_ahead_s = max_ahead_s
+        self._max_queue_s = max_queue_s
+        self.active: dict[int, Stream] = {}
+        self.waiting: deque[Stream] = deque()
+
+    @property
+    def num_free_slots(self) -> int:
+        return len(self._free)
+
+    def streams(self) -> Iterable[Stream]:
+        """All streams, speaking or waiting."""
+        return [*self.active.values(), *self.waiting]
+
+    def admit(self, now: float) -> list[Stream]:
+        """Give free slots to those who waited longest; returns who got one."""
+        admitted = []
+        while self._free and self.waiting:
+            stream = self.waiting.popleft()
+            stream.slot = self._free.pop()
+            stream.admitted_at = now
+            self.active[stream.id] = stream
+            admitted.append(stream)
+        return admitted
+
+    def expired(self, now: float) -> list[Stream]:
+        """Those who waited `max_queue_s` for a slot; the caller fails and removes them."""
+        return [stream for stream in self.waiting if now - stream.opened_at >= self._max_queue_s]
+
+    def remove(self, stream: Stream) -> int | None:
+        """Forget a stream; returns the slot it had, free from now on."""
+        if stream.slot is None:
+            if stream in self.waiting:
+                self.waiting.remove(stream)
+            return None
+        del self.active[stream.id]
+        slot, stream.slot = stream.slot, None
+        self._free.append(slot)
+        return slot
+
+    def next_work(self, now: float) -> Work | None:
+        """The most urgent piece of work, or None when everyone waits or rests."""
+        ready = [s for s in self.active.values() if s.need is not Need.TEXT and not self._rests(s, now)]
+        if not ready:
+            return None
+        first = min(ready, key=lambda stream: self._slack_s(stream, now))
+        if first.need is not Need.STEP:
+            return Work(first.need, [first])
+        return Work(Need.STEP, [s for s in ready if s.decode is not None and not s.decode.is_stopped])
+
+    def wake_in_s(self, now: float) -> float | None:
+        """Seconds until something changes by time alone; None if only news can change it."""
+        times = [s.opened_at + self._max_queue_s - now for s in self.waiting]
+        times += [
+            s.plays_until - now - self._max_ahead_s
+            for s in self.active.values()
+            if s.request.is_realtime and s.need is not Need.TEXT and s.plays_until - now > self._max_ahead_s
+        ]
+        return max(0.0, min(times)) if times else None
+
+    def _rests(self, stream: Stream, now: float) -> bool:
+        return stream.need is not Need.CLOSE and stream.ahead_s(now) > self._max_ahead_s
+
+    def _slack_s(self, stream: Stream, now: float) -> float:
+        if stream.need is Need.CLOSE:
+            return float("-inf")
+        waits = now - (stream.text_at if stream.text_at is not None else stream.opened_at)
+        if stream.is_starved:  # nothing to hear: due at once, first come first served
+            return self._costs.prefill_s - 1e-3 * waits
+        if not stream.request.is_realtime:
+            return 1.0 + stream.ahead_s(now)
+        tokens = 0 if stream.decode is None else stream.decode.chunk_tokens - stream.decode.num_waiting
+        return stream.plays_until - now - self._costs.chunk(max(0, tokens), 1)
+
+
+__all__ = ["Scheduler", "Work"]
