@@ -41,9 +41,11 @@ class ModelSettings(_Section):
 
     name: str = Field(default="embedded", min_length=1)
     """embedded, random-tiny, random-full, or a folder with a published checkpoint."""
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$")
-    backend: Literal["auto", "torch", "tone"] = "auto"
-    """tone beeps instead of speaking: for tests of a transport."""
+    device: str = Field(
+        default="auto", pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$", description="auto, cpu, cuda or cuda:N"
+    )
+    backend: Literal["auto", "torch"] = "auto"
+    """Which runtime computes; auto takes the best one that is installed."""
     half: bool = False
     compile: bool = False
     deepspeed: bool = False
@@ -54,7 +56,7 @@ class ModelSettings(_Section):
 class EngineSettings(_Section):
     """How many speak at once, and how far ahead of their listeners."""
 
-    max_streams: int = Field(default=8, ge=1, le=1024)
+    max_streams: int = Field(default=4, ge=1, le=1024)
     max_ahead_s: float = Field(default=3.0, gt=0, le=60, allow_inf_nan=False)
     """A stream with so much audio unheard rests; a barge-in wastes at most this much."""
     max_queue_s: float = Field(default=2.0, ge=0, le=300, allow_inf_nan=False)
@@ -67,7 +69,9 @@ class VoiceSettings(_Section):
     folder: FolderPath = Path("speakers")
     cache_dir: FolderPath | None = None
     """None: the user's cache folder."""
-    voice: str = Field(default="default", pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    voice: str = Field(
+        default="default", pattern=r"^[A-Za-z0-9_-]{1,64}$", description="1 to 64 of A-Z, a-z, 0-9, _ and -"
+    )
     language: Literal[LANGUAGES] = "en"  # type: ignore[valid-type]  # a tuple of literals, one list for all
 
 
@@ -100,7 +104,9 @@ class ServerSettings(_Section):
     host: str = Field(default="127.0.0.1", min_length=1)
     port: int = Field(default=8020, ge=0, le=65535)
     """0 takes a free one."""
-    url: str | None = Field(default=None, pattern=r"^(ws|wss|http|https)://[^\s]+$")
+    url: str | None = Field(
+        default=None, pattern=r"^(ws|http)s?://\S+$", description="http(s):// or ws(s):// and a host"
+    )
     """A remote engine instead of one in this process."""
     api_key: SecretStr | None = None
     """Asked of clients by `serve`, and sent by a client; None asks for nothing."""
@@ -244,7 +250,7 @@ def _parse(name: str, text: str) -> object:
     try:
         return getattr(_SECTIONS[section].model_validate_strings({key: text}), key)
     except ValidationError as error:
-        raise ConfigError(f"{name}: {_problem(error)}") from None
+        raise ConfigError(f"{name}: {_problem(error, VARIABLES[name])}") from None
 
 
 def _read_yaml(path: Path) -> Mapping[str, object]:
@@ -271,11 +277,15 @@ def _as_config_error(error: ValidationError, given: Values, config: Path | None)
     source = "command line" if is_given or config is None else str(config)
     if first["type"] == "extra_forbidden":
         return ConfigError(f"{source}: unknown key {'.'.join(path)}{_nearest(path[-1], _names(path[:-1]))}")
-    return ConfigError(f"{source}: {'.'.join(path)}: {_problem(error)}")
+    return ConfigError(f"{source}: {'.'.join(path)}: {_problem(error, path)}")
 
 
-def _problem(error: ValidationError) -> str:
-    message = error.errors(include_input=False, include_url=False)[0]["msg"]
+def _problem(error: ValidationError, path: Sequence[str]) -> str:
+    """What would be right, in the words of the option's description where a pattern failed."""
+    first = error.errors(include_input=False, include_url=False)[0]
+    if first["type"] == "string_pattern_mismatch":
+        return f"it must be {_SECTIONS[path[0]].model_fields[path[1]].description}"
+    message = first["msg"]
     return message[0].lower() + message[1:]
 
 

@@ -1,0 +1,285 @@
+"""The command `xtts-rtc`: arguments, exit codes and one-line errors; the work is elsewhere.
+
+Exit codes: 0 fine, 1 failed, 2 wrong usage, 130 interrupted. An option that also stands in `settings` has
+the destination ``section.name`` here, so a flag needs one line and nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from importlib import import_module, metadata
+from importlib.util import find_spec
+from pathlib import Path
+
+from xtts_rtc.api import Engine
+from xtts_rtc.audio.encode import ENCODINGS
+from xtts_rtc.audio.resample import RATES_HZ
+from xtts_rtc.errors import ConfigError, InvalidParameter, MissingExtra, XttsRtcError
+from xtts_rtc.settings import Settings, load_settings
+from xtts_rtc.types import LANGUAGES
+
+_FAILED, _WRONG_USAGE, _INTERRUPTED = 1, 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line (`sys.argv` when None) and return its exit code."""
+    args = _parser().parse_args(argv)
+    run: Callable[[argparse.Namespace], int] = args.run
+    try:
+        return run(args)
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:  # the reader of our output has gone, as `head` does; nothing is left to tell it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _FAILED
+    except Exception as error:
+        if args.is_verbose:
+            traceback.print_exc()
+        print(f"xtts-rtc: {_one_line(error)}", file=sys.stderr)
+        return _WRONG_USAGE if isinstance(error, ConfigError | InvalidParameter) else _FAILED
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, XttsRtcError):
+        return " ".join(error.message.split())
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'the system'}: {error.strerror}"
+    return f"unexpected {type(error).__name__}; the same command with --verbose shows where it comes from"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="xtts-rtc", description="The voice that can be interrupted.")
+    parser.add_argument("--version", action="version", version=f"xtts-rtc {metadata.version('xtts-rtc')}")
+    common = _common_flags()
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_serve(commands.add_parser("serve", parents=[common], help="engine server: WebSocket and HTTP"))
+    _add_say(commands.add_parser("say", parents=[common], help="one utterance to a file"))
+    _add_voices(commands.add_parser("voices", help="list, add, check and remove voices"), common)
+    _add_doctor(commands.add_parser("doctor", parents=[common], help="what this installation can do, what to fix"))
+    if find_spec("xtts_rtc.bench"):
+        _add_bench(commands.add_parser("bench", parents=[common], help="speed of this machine, in one table"))
+    if find_spec("xtts_rtc.demo"):
+        _add_demo(commands.add_parser("demo", parents=[common], help="speak into a room of a real LiveKit server"))
+    return parser
+
+
+def _common_flags() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--config", type=Path, metavar="FILE", help="a YAML file of configs/")
+    common.add_argument(
+        "--model", dest="model.name", metavar="M", help="embedded, random-tiny, random-full or a folder"
+    )
+    common.add_argument("--device", dest="model.device", metavar="D", help="auto, cpu, cuda or cuda:N")
+    common.add_argument(
+        "--url", dest="server.url", metavar="URL", help="speak through this server instead of an engine of our own"
+    )
+    common.add_argument("--speakers-dir", dest="voices.folder", type=Path, metavar="DIR", help="the folder of voices")
+    common.add_argument("--max-streams", dest="engine.max_streams", type=int, metavar="N")
+    common.add_argument("--verbose", dest="is_verbose", action="store_true", help="add the traceback to an error")
+    return common
+
+
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", dest="server.host", metavar="H")
+    parser.add_argument("--port", dest="server.port", type=int, metavar="P", help="0 takes a free one")
+    parser.set_defaults(run=_serve)
+
+
+def _add_say(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("text", metavar="TEXT", help="what to say; - reads standard input")
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="- is standard output, raw")
+    parser.add_argument("--voice", dest="voices.voice", metavar="V")
+    parser.add_argument("--language", dest="voices.language", choices=LANGUAGES, metavar="L")
+    parser.add_argument("--rate", dest="sample_rate", type=int, choices=RATES_HZ, help="samples per second")
+    parser.add_argument("--encoding", choices=ENCODINGS, help="by default what the name of FILE says")
+    for name in ("temperature", "repetition-penalty", "top-p", "speed"):
+        parser.add_argument(f"--{name}", dest=f"sampling.{name.replace('-', '_')}", type=float, metavar="X")
+    for name in ("top-k", "seed"):
+        parser.add_argument(f"--{name}", dest=f"sampling.{name.replace('-', '_')}", type=int, metavar="N")
+    parser.set_defaults(run=_say)
+
+
+def _add_voices(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    actions.add_parser("list", parents=[common], help="the voices there are").set_defaults(run=_voices_list)
+    add = actions.add_parser("add", parents=[common], help="keep a clip as a voice")
+    add.add_argument("clip", type=Path, metavar="FILE")
+    add.add_argument("--id", dest="voice_id", metavar="ID", help="by default the name of FILE")
+    add.set_defaults(run=_voices_add)
+    check = actions.add_parser("check", parents=[common], help="what a clip should be and what this one is")
+    check.add_argument("clip", type=Path, metavar="FILE")
+    check.set_defaults(run=_voices_check)
+    remove = actions.add_parser("remove", parents=[common], help="delete a voice's clips")
+    remove.add_argument("voice_id", metavar="ID")
+    remove.set_defaults(run=_voices_remove)
+
+
+def _add_doctor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", dest="is_json", action="store_true", help="for programs")
+    parser.set_defaults(run=_doctor)
+
+
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--against", choices=["stock"], help="also run coqui-tts' own streaming on the same weights")
+    parser.add_argument("--streams", default="1", metavar="1,2,4", help="how many at once")
+    parser.add_argument("--json", dest="json_file", type=Path, metavar="FILE")
+    parser.set_defaults(run=_in_module("xtts_rtc.bench"))
+
+
+def _add_demo(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--text", help="what to say in the room")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="keep what the listener recorded here")
+    parser.set_defaults(run=_in_module("xtts_rtc.demo"))
+
+
+def _in_module(name: str) -> Callable[[argparse.Namespace], int]:
+    def run(args: argparse.Namespace) -> int:
+        args.settings = _settings(args)
+        result: int = import_module(name).run(args)
+        return result
+
+    return run
+
+
+def _serve(args: argparse.Namespace) -> int:
+    _need("uvicorn", "server")
+    from xtts_rtc import app
+
+    settings = _settings(args)
+    server, key = settings.server, settings.server.api_key
+    if server.url:
+        raise ConfigError("serve runs an engine of its own; take the url (XTTS_URL, --url) away")
+    engine = _engine(settings)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    secret = key.get_secret_value() if key else None
+    asyncio.run(app.serve(engine, host=server.host, port=server.port, api_key=secret))
+    return 0
+
+
+def _say(args: argparse.Namespace) -> int:
+    from xtts_rtc.say import ProgressBar, Spoken, choose_encoding, say
+
+    settings = _settings(args)
+    encoding = choose_encoding(args.encoding, args.out)
+    text = sys.stdin.read() if args.text == "-" else args.text
+    bar = ProgressBar(sys.stderr)
+
+    engine = _engine(settings)
+
+    async def speak() -> Spoken:
+        async with engine:
+            return await say(
+                engine,
+                text,
+                out=args.out,
+                encoding=encoding,
+                voice=settings.voices.voice,
+                language=settings.voices.language,
+                sampling=settings.sampling.params(),
+                sample_rate=args.sample_rate,
+                on_progress=bar.show,
+            )
+
+    try:
+        spoken = asyncio.run(speak())
+    finally:
+        bar.clear()
+    print(f"{args.out}: {spoken}", file=sys.stderr)
+    return 0
+
+
+def _voices_list(args: argparse.Namespace) -> int:
+    from xtts_rtc.voices.store import VoiceStore
+
+    settings = _settings(args)
+    if settings.server.url:
+        print(*asyncio.run(_remote_voices(settings)), sep="\n")
+        return 0
+    store = VoiceStore(settings.voices.folder)
+    broken = store.report()
+    refused = {voice.name for voice in broken}
+    print(*(voice_id for voice_id in store.ids() if voice_id not in refused), sep="\n")
+    for voice in broken:
+        print(f"xtts-rtc: {voice.name}: {voice.reason}", file=sys.stderr)
+    return _FAILED if broken else 0
+
+
+async def _remote_voices(settings: Settings) -> list[str]:
+    async with _engine(settings) as engine:
+        return await engine.voices()
+
+
+def _voices_add(args: argparse.Namespace) -> int:
+    from xtts_rtc.voices.store import VoiceStore
+
+    print(VoiceStore(_settings(args).voices.folder).add(args.voice_id or args.clip.stem, args.clip))
+    _voices_check(args)
+    return 0
+
+
+def _voices_check(args: argparse.Namespace) -> int:
+    from xtts_rtc.voices.check import check_clip
+    from xtts_rtc.voices.clip import read_clip
+
+    report = check_clip(read_clip(args.clip))
+    print(report)
+    return 0 if report.is_good else _FAILED
+
+
+def _voices_remove(args: argparse.Namespace) -> int:
+    from xtts_rtc.voices.store import VoiceStore
+
+    VoiceStore(_settings(args).voices.folder).remove(args.voice_id)
+    return 0
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from xtts_rtc import doctor
+
+    try:
+        findings = doctor.examine(_settings(args, must_be_possible=False))
+    except XttsRtcError as error:
+        findings = doctor.examine(None, error)
+    print(doctor.as_json(findings) if args.is_json else doctor.as_table(findings))
+    return 0 if doctor.is_healthy(findings) else _FAILED
+
+
+def _settings(args: argparse.Namespace, *, must_be_possible: bool = True) -> Settings:
+    """The flags that were given, over everything else."""
+    given: dict[str, dict[str, object]] = {}
+    for destination, value in vars(args).items():
+        section, dot, name = destination.partition(".")
+        if dot and value is not None:
+            given.setdefault(section, {})[name] = value
+    return load_settings(given, config=args.config, must_be_possible=must_be_possible)
+
+
+def _engine(settings: Settings) -> Engine:
+    """The server that was named, or an engine in this process; the latter blocks while it loads."""
+    server = settings.server
+    if server.url:
+        return Engine.connect(server.url, api_key=server.api_key.get_secret_value() if server.api_key else None)
+    return Engine.load(
+        model=settings.model.name,
+        device=settings.model.device,
+        speakers_dir=settings.voices.folder,
+        cache_dir=settings.voices.cache_dir,
+        max_streams=settings.engine.max_streams,
+    )
+
+
+def _need(module: str, extra: str) -> None:
+    if find_spec(module) is None:
+        raise MissingExtra(f"{module} is not installed: pip install 'xtts-rtc[{extra}]'")
+
+
+__all__ = ["main"]
+
+if __name__ == "__main__":
+    sys.exit(main())
