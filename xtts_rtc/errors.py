@@ -4,7 +4,8 @@
     ├── InvalidRequest            what the caller sent cannot be done; sending it again will not help
     │   ├── InvalidText               empty where it may not be, or over the limit of one utterance
     │   ├── InvalidParameter          a sampling parameter, rate or encoding out of its range
-    │   └── UnknownLanguage           not one of the model's languages, or its extra is not installed
+    │   ├── UnknownLanguage           not one of the model's languages, or its extra is not installed
+    │   └── Unauthorized              the server wants a key, or another one
     ├── VoiceError
     │   ├── InvalidVoiceId            not [A-Za-z0-9_-]{1,64}
     │   ├── VoiceNotFound             no such voice
@@ -63,6 +64,13 @@ class UnknownLanguage(InvalidRequest):
 
     code = "unknown_language"
     status = 422
+
+
+class Unauthorized(InvalidRequest):
+    """The server refused the key."""
+
+    code = "unauthorized"
+    status = 401
 
 
 class VoiceError(XttsRtcError):
@@ -167,6 +175,7 @@ __all__ = [
     "MissingExtra",
     "ProtocolError",
     "SetupError",
+    "Unauthorized",
     "UnknownLanguage",
     "VoiceError",
     "VoiceNotFound",

@@ -28,6 +28,8 @@ TOKEN_SAMPLES = 1_024
 FRAME_SAMPLES = 256
 """Samples at `OUTPUT_HZ` that one vocoder frame becomes."""
 TOKENS_PER_SECOND = MODEL_HZ / TOKEN_SAMPLES
+MAX_UTTERANCE_CHARS = 100_000
+"""Text that one `Speech` takes in all; about two hours of speech."""
 
 LANGUAGES = (
     "en", "es", "fr", "de", "it", "pt", "pl", "tr", "ru", "nl", "cs", "ar", "zh-cn", "hu", "ko", "ja", "hi",
@@ -133,6 +135,23 @@ class StreamMetrics:
     num_segments: int = 0
     num_underruns: int = 0
     cancel_to_idle_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineStatus:
+    """What an engine can take now. `max_streams` is 0 when it is not known; `reason` says why it is not ready."""
+
+    is_ready: bool
+    num_streams: int = 0
+    max_streams: int = 0
+    reason: str = ""
+
+    @property
+    def load(self) -> float:
+        """0 idle to 1 full; 1 when it is not ready."""
+        if not self.is_ready:
+            return 1.0
+        return min(1.0, self.num_streams / self.max_streams) if self.max_streams else 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -242,6 +261,7 @@ class Speech(Protocol):
 __all__ = [
     "FRAME_SAMPLES",
     "LANGUAGES",
+    "MAX_UTTERANCE_CHARS",
     "MODEL_HZ",
     "OUTPUT_HZ",
     "TOKENS_PER_SECOND",
@@ -250,6 +270,7 @@ __all__ = [
     "Backend",
     "Conditioning",
     "EndEvent",
+    "EngineStatus",
     "ErrorEvent",
     "Event",
     "Float32",
