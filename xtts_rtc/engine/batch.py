@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from xtts_rtc.engine.ramp import Costs, RunOnGuard, first_chunk_tokens, length_cap_tokens, next_chunk_tokens
+from xtts_rtc.engine.ramp import LADDER, Costs, RunOnGuard, first_chunk_tokens, length_cap_tokens, next_chunk_tokens
 from xtts_rtc.engine.request import Decode, Stream
 from xtts_rtc.errors import GenerationFailed, InvalidText
 from xtts_rtc.model.interface import Runtime
@@ -143,6 +143,8 @@ class Batch:
         decode.is_stopped = token == info.stop_audio_token or decode.num_tokens >= decode.cap_tokens
 
     def _chunk_tokens(self, stream: Stream, num_streams: int, now: float) -> int:
+        if not stream.request.is_realtime:
+            return LADDER[-1]
         if stream.is_starved:
             return first_chunk_tokens(self._costs, num_streams)
         return next_chunk_tokens(self._costs, num_streams, stream.ahead_s(now))
