@@ -1,0 +1,217 @@
+"""The front door: an `Engine`, in this process or on a server, that opens utterances.
+
+In: what is wanted (model, device, address; then voice, language, sampling). Out: `Speech`. This file only
+chooses and connects; it loads no runtime before `Engine.load` is called, and never does work on text or
+samples.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from xtts_rtc.errors import EngineUnavailable, MissingExtra
+from xtts_rtc.types import OUTPUT_HZ, Backend, EngineStatus, SamplingParams, Speech, StreamRequest
+
+if TYPE_CHECKING:
+    from xtts_rtc.client import SpeechClient
+    from xtts_rtc.pipeline import LocalSpeech
+    from xtts_rtc.text.segmenter import Segmenter
+
+RELEASE_S = 1.5
+"""Real-time speech says what it has when the writer pauses so long in mid-sentence."""
+
+
+class Engine(ABC):
+    """Opens utterances, many at once. Made by `load`, `connect` or `over`; close it at the end.
+
+    `open` must be called on a running event loop; everything else may be called from anywhere.
+    """
+
+    @classmethod
+    def load(
+        cls,
+        *,
+        model: str = "embedded",
+        device: str = "auto",
+        speakers_dir: str | Path | None = None,
+        cache_dir: str | Path | None = None,
+        max_streams: int = 4,
+    ) -> Engine:
+        """Load a model into this process; blocks for seconds, so never call it on an event loop.
+
+        model: ``embedded``, ``random-tiny``, ``random-full`` or a folder. device: ``auto``, ``cpu``,
+        ``cuda`` or ``cuda:N``. speakers_dir: a folder of clips, by default ``speakers/``.
+        Raises MissingExtra, CheckpointError, ConfigError or BadClip.
+        """
+        raise MissingExtra("this installation has no in-process engine; connect to a server with Engine.connect(url)")
+
+    @classmethod
+    def connect(cls, url: str, *, api_key: str | None = None, connect_timeout_s: float = 5.0) -> Engine:
+        """An engine on a server (``http://host:port`` or ``ws://host:port``). Does not connect yet.
+
+        What is wrong with the server is raised by the first speech: EngineUnavailable, Unauthorized.
+        Raises ConfigError for another kind of address.
+        """
+        from xtts_rtc.client import SpeechClient
+
+        return _RemoteEngine(SpeechClient(url, api_key=api_key, connect_timeout_s=connect_timeout_s))
+
+    @classmethod
+    def over(
+        cls,
+        backend: Backend,
+        make_segmenter: Callable[[str], Segmenter],
+        *,
+        voices: Callable[[], Collection[str]] = lambda: ("default",),
+        max_streams: int = 0,
+        is_alive: Callable[[], bool] = lambda: True,
+    ) -> Engine:
+        """An engine around a backend that exists already; it is closed with the engine.
+
+        make_segmenter gets the language and returns the utterance's own segmenter. max_streams and
+        is_alive are for `status` only.
+        """
+        return _LocalEngine(backend, make_segmenter, voices, max_streams, is_alive)
+
+    @abstractmethod
+    def open(
+        self,
+        *,
+        voice: str = "default",
+        language: str = "en",
+        sampling: SamplingParams | None = None,
+        sample_rate: int = OUTPUT_HZ,
+        realtime: bool = True,
+    ) -> Speech:
+        """Begin an utterance; sample_rate is that of its chunks, in Hz.
+
+        realtime: somebody listens while it is made, so the engine keeps only a few seconds ahead; False
+        for a file. Raises VoiceNotFound, InvalidVoiceId, UnknownLanguage, InvalidParameter or
+        EngineUnavailable here or, on a server, from the iteration.
+        """
+
+    @abstractmethod
+    async def voices(self) -> list[str]:
+        """The ids of the voices, sorted."""
+
+    @abstractmethod
+    async def status(self) -> EngineStatus:
+        """What it can take now; a server that cannot be reached is one that is not ready."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Cancel what runs and free everything. Idempotent."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """As `aclose`, without an event loop; blocks shortly. Idempotent."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+class _LocalEngine(Engine):
+    def __init__(
+        self,
+        backend: Backend,
+        make_segmenter: Callable[[str], Segmenter],
+        voices: Callable[[], Collection[str]],
+        max_streams: int,
+        is_alive: Callable[[], bool],
+    ) -> None:
+        self._backend = backend
+        self._make_segmenter = make_segmenter
+        self._voices = voices
+        self._max_streams = max_streams
+        self._is_alive = is_alive
+        self._speeches: set[LocalSpeech] = set()
+        self._is_closed = False
+
+    def open(
+        self,
+        *,
+        voice: str = "default",
+        language: str = "en",
+        sampling: SamplingParams | None = None,
+        sample_rate: int = OUTPUT_HZ,
+        realtime: bool = True,
+    ) -> Speech:
+        from xtts_rtc.pipeline import LocalSpeech, SpeechLimits
+
+        if self._is_closed:
+            raise EngineUnavailable("the engine was closed; load it again")
+        request = StreamRequest(
+            voice=voice, language=language, sampling=sampling or SamplingParams(), is_realtime=realtime
+        )
+        limits = SpeechLimits(release_s=RELEASE_S if realtime else None)
+        segmenter = self._make_segmenter(language)
+        speech = LocalSpeech(self._backend, segmenter, request, sample_rate=sample_rate, limits=limits)
+        self._speeches = {other for other in self._speeches if not other.is_idle} | {speech}
+        return speech
+
+    async def voices(self) -> list[str]:
+        return sorted(self._voices())
+
+    async def status(self) -> EngineStatus:
+        num_streams = sum(not speech.is_idle for speech in self._speeches)
+        if self._is_closed or not self._is_alive():
+            return EngineStatus(is_ready=False, max_streams=self._max_streams, reason="the engine is not running")
+        is_full = 0 < self._max_streams <= num_streams
+        return EngineStatus(
+            is_ready=not is_full,
+            num_streams=num_streams,
+            max_streams=self._max_streams,
+            reason=f"all {self._max_streams} streams are taken" if is_full else "",
+        )
+
+    async def aclose(self) -> None:
+        for speech in list(self._speeches):
+            await speech.aclose()
+        self.close()
+
+    def close(self) -> None:
+        self._is_closed = True
+        self._backend.close()
+
+
+class _RemoteEngine(Engine):
+    def __init__(self, client: SpeechClient) -> None:
+        self._client = client
+
+    def open(
+        self,
+        *,
+        voice: str = "default",
+        language: str = "en",
+        sampling: SamplingParams | None = None,
+        sample_rate: int = OUTPUT_HZ,
+        realtime: bool = True,
+    ) -> Speech:
+        request = StreamRequest(
+            voice=voice, language=language, sampling=sampling or SamplingParams(), is_realtime=realtime
+        )
+        return self._client.open(request, sample_rate=sample_rate)
+
+    async def voices(self) -> list[str]:
+        return await self._client.voices()
+
+    async def status(self) -> EngineStatus:
+        return await self._client.status()
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+    def close(self) -> None:
+        self._client.abort()
+
+
+__all__ = ["RELEASE_S", "Engine"]

@@ -1,0 +1,79 @@
+"""The engine server: routes around an engine, and the order in which it goes down.
+
+In: an engine and an address. Out: a Starlette application, or one that is being served. What a test would
+want to look at lives in the transports.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+
+from xtts_rtc.api import Engine
+from xtts_rtc.transports.http_api import RequireKey, status_routes
+from xtts_rtc.transports.ws_api import speech_route
+
+DEFAULT_HOST = "127.0.0.1"
+DEFAULT_PORT = 8020
+_SEND_BUFFER_BYTES = 128 * 1024
+"""Audio that the kernel may hold for a client without a window: about 1.4 s at 48 kHz; the default is a minute."""
+_MAX_MESSAGE_BYTES = 2 * 2**20
+"""A message of the longest text allowed fits, so that one over the limit is answered, not cut off."""
+_SHUTDOWN_S = 5
+
+_log = logging.getLogger(__name__)
+
+
+def create_app(engine: Engine, *, api_key: str | None = None) -> Starlette:
+    """The routes; with a key, everything but the health checks asks for it. The engine stays the caller's."""
+    middleware = [Middleware(RequireKey, key=api_key)] if api_key else []
+    return Starlette(routes=[speech_route(engine), *status_routes(engine)], middleware=middleware)
+
+
+def create_server(engine: Engine, *, api_key: str | None = None) -> uvicorn.Server:
+    """A server for sockets from `listen`; ``await server.serve(sockets=[...])`` runs it."""
+    config = uvicorn.Config(
+        create_app(engine, api_key=api_key),
+        ws="websockets-sansio",
+        ws_max_size=_MAX_MESSAGE_BYTES,
+        ws_per_message_deflate=False,
+        timeout_graceful_shutdown=_SHUTDOWN_S,
+        log_level="warning",
+        lifespan="off",
+    )
+    return uvicorn.Server(config)
+
+
+def listen(host: str = DEFAULT_HOST, port: int = DEFAULT_PORT) -> socket.socket:
+    """A listening socket with small send buffers; port 0 takes a free one. Raises OSError when it is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+    try:
+        listener.bind((host, port))
+    except OSError:
+        listener.close()
+        raise
+    listener.listen(128)
+    return listener
+
+
+async def serve(
+    engine: Engine, *, host: str = DEFAULT_HOST, port: int = DEFAULT_PORT, api_key: str | None = None
+) -> None:
+    """Serve until SIGINT or SIGTERM: first the sockets go, then the engine. Raises OSError."""
+    listener = listen(host, port)
+    _log.info("listening on %s port %d", *listener.getsockname()[:2])
+    try:
+        await create_server(engine, api_key=api_key).serve(sockets=[listener])
+    finally:
+        listener.close()
+        await engine.aclose()
+
+
+__all__ = ["DEFAULT_HOST", "DEFAULT_PORT", "create_app", "create_server", "listen", "serve"]
