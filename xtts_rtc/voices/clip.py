@@ -35,6 +35,7 @@ MAX_CHANNELS = 8
 CLIP_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".opus", ".m4a", ".webm")
 
 _SILENT_PEAK = 0.001  # -60 dBFS
+_UNKNOWN_FRAMES = 2**40  # soundfile says 2**63 - 1 of a FLAC that was written to a pipe
 _FULL_SCALE = 0.999  # within an int16 clip's last 32 steps
 
 
@@ -57,7 +58,7 @@ class Clip:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Source:
-    """An opened file: what its header says, and its samples as blocks [S, C] float32."""
+    """An opened file: what its header says (`duration_s` 0 when it does not), its samples as blocks [S, C] float32."""
 
     hz: int
     channels: int
@@ -73,31 +74,29 @@ def read_clip(source: Path | bytes) -> Clip:
     file, damaged, empty, silent, under 1 s, over 10 minutes, over 50 MB, a rate outside 8 to 192 kHz or
     over 8 channels. Raises MissingExtra when soundfile is not installed.
     """
-    data = source if isinstance(source, bytes) else _read_file(source)
-    if len(data) > MAX_FILE_BYTES:
-        raise BadClip(f"the clip is {len(data) / 1e6:.0f} MB; the limit is {MAX_FILE_BYTES // 1_000_000} MB")
-    kind = _kind_of(data)
+    data = source if isinstance(source, bytes) else read_file(source)
+    _check_size(len(data))
+    kind = clip_kind(data)
     opened = _open_sndfile(data, kind) or _open_av(data, kind)
     _check_header(opened)
     return _decode(opened, kind)
 
 
-def clip_kind(data: bytes) -> str:
-    """The container by its first bytes: a name of `CLIP_SUFFIXES` without the dot. Raises BadClip for others."""
-    return _kind_of(data)
-
-
-def _read_file(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """A clip's bytes, not looked at. Raises BadClip for what is no readable file of at most 50 MB."""
     try:
         if not path.is_file():  # a FIFO or a device would block or never end
-            raise BadClip(f"{path.name} is not a file")
+            raise BadClip(f"{path.name} is not a file that can be read")
         with path.open("rb") as file:
-            return file.read(MAX_FILE_BYTES + 1)
+            data = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise BadClip(f"{path.name} cannot be read: {error.strerror}; check its permissions") from error
+    _check_size(len(data))
+    return data
 
 
-def _kind_of(data: bytes) -> str:
+def clip_kind(data: bytes) -> str:
+    """The container by its first bytes: a name of `CLIP_SUFFIXES` without the dot. Raises BadClip for others."""
     # Only these containers ever reach a decoder: a playlist or a project file could make FFmpeg open others.
     if not data:
         raise BadClip("the clip is empty (0 bytes); upload or record it again")
@@ -111,6 +110,12 @@ def _kind_of(data: bytes) -> str:
     if len(data) > 1 and data[0] == 0xFF and data[1] & 0xE0 == 0xE0 and data[1] & 0x06:
         return "mp3"
     raise BadClip("the clip is not a WAV, FLAC, OGG, MP3, M4A or WebM file; convert it to WAV")
+
+
+def _check_size(num_bytes: int) -> None:
+    if num_bytes > MAX_FILE_BYTES:
+        limit = MAX_FILE_BYTES // 1_000_000
+        raise BadClip(f"the clip is over {limit} MB; cut out 6 to {USED_S:.0f} s of clear speech")
 
 
 def _open_sndfile(data: bytes, kind: str) -> _Source | None:
@@ -127,6 +132,11 @@ def _open_sndfile(data: bytes, kind: str) -> _Source | None:
         if _pyav() is not None:
             return None
         raise BadClip(f"the {kind} clip is damaged or of a kind that cannot be read; convert it to WAV") from error
+    if file.frames >= _UNKNOWN_FRAMES:  # soundfile 0.14 fails at the end of such a file
+        file.close()
+        if _pyav() is not None:
+            return None
+        raise BadClip(f"the {kind} clip does not say how long it is; convert it to WAV")
     return _Source(file.samplerate, file.channels, file.frames / file.samplerate, _sndfile_blocks(file, kind))
 
 
@@ -230,4 +240,14 @@ def _decode(source: _Source, kind: str) -> Clip:
     )
 
 
-__all__ = ["CLIP_SUFFIXES", "MAX_FILE_BYTES", "MAX_FILE_S", "MIN_CLIP_S", "USED_S", "Clip", "clip_kind", "read_clip"]
+__all__ = [
+    "CLIP_SUFFIXES",
+    "MAX_FILE_BYTES",
+    "MAX_FILE_S",
+    "MIN_CLIP_S",
+    "USED_S",
+    "Clip",
+    "clip_kind",
+    "read_clip",
+    "read_file",
+]

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from xtts_rtc.errors import BadClip, InvalidVoiceId, VoiceError, VoiceNotFound
 from xtts_rtc.types import Float32
-from xtts_rtc.voices.clip import CLIP_SUFFIXES, MAX_FILE_BYTES, clip_kind, read_clip
+from xtts_rtc.voices.clip import CLIP_SUFFIXES, clip_kind, read_clip, read_file
 
 MAX_CLIPS = 16
 """Clips of one voice: 16 of 2 s already fill the 30 s that are used."""
@@ -116,7 +116,7 @@ class VoiceStore:
         """
         check_voice_id(voice_id)
         old = self._taken_by(voice_id, is_replacing)
-        data = clip if isinstance(clip, bytes) else self._read_foreign(clip)
+        data = clip if isinstance(clip, bytes) else read_file(clip)
         read_clip(data)
         target = self.folder / f"{voice_id}.{clip_kind(data)}"
         try:
@@ -203,19 +203,7 @@ class VoiceStore:
     def _read(self, path: Path) -> bytes:
         if not self._is_inside(path):
             raise BadClip(f"{self._name(path)} is a link to outside the folder of voices; copy the clip there")
-        return self._read_foreign(path)
-
-    def _read_foreign(self, path: Path) -> bytes:
-        try:
-            if not path.is_file():  # a FIFO would block
-                raise BadClip(f"{path.name} is not a file that can be read; check its permissions")
-            with path.open("rb") as file:
-                data = file.read(MAX_FILE_BYTES + 1)
-        except OSError as error:
-            raise BadClip(f"{path.name} cannot be read: {error.strerror}; check its permissions") from error
-        if len(data) > MAX_FILE_BYTES:
-            raise BadClip(f"{path.name} is over {MAX_FILE_BYTES // 1_000_000} MB; cut out 6 to 30 s of clear speech")
-        return data
+        return read_file(path)
 
     def _taken_by(self, voice_id: str, is_replacing: bool) -> list[Path]:
         same = [known for known in self.ids() if known.casefold() == voice_id.casefold()]
