@@ -1,0 +1,263 @@
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import signal
+import subprocess
+import sys
+import types
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.fake_engine import FakeEngine
+from xtts_rtc import cli, doctor
+from xtts_rtc.errors import EngineUnavailable, GenerationFailed
+from xtts_rtc.settings import Settings
+
+ENGLISH_CLIP_HZ = 24_000
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("XTTS_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
+    fake = FakeEngine()
+    monkeypatch.setattr(cli, "_engine", lambda settings: fake)
+    return fake
+
+
+def write_clip(path: Path, seconds: float = 8.0) -> Path:
+    """A tone that comes and goes, at a good level."""
+    time = np.arange(int(seconds * ENGLISH_CLIP_HZ)) / ENGLISH_CLIP_HZ
+    pcm = 6_000 * np.sin(2 * np.pi * 220 * time) * (np.sin(2 * np.pi * 0.5 * time) > -0.8)
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, ENGLISH_CLIP_HZ, 0, "NONE", ""))
+        file.writeframes(pcm.astype("<i2").tobytes())
+    return path
+
+
+def usage_code(argv: list[str]) -> int | str | None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(argv)
+    return caught.value.code
+
+
+def test_say_writes_the_file_and_reports_on_stderr_only(engine: FakeEngine, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["say", "one two", "-o", "out.wav"]) == 0
+    with wave.open("out.wav") as file:
+        assert file.getnframes() == 12_000
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("out.wav: 0.50 s of audio in ")
+    assert engine.is_closed
+
+
+def test_say_hands_its_flags_on(engine: FakeEngine) -> None:
+    flags = [
+        "--voice",
+        "zoe",
+        "--language",
+        "fr",
+        "--rate",
+        "16000",
+        "--temperature",
+        "0.2",
+        "--top-k",
+        "1",
+        "--seed",
+        "9",
+    ]
+    assert cli.main(["say", "x", "-o", "out.pcm", *flags]) == 0
+    voice, language, sampling, hz = engine.opened[0]
+    assert (voice, language, hz) == ("zoe", "fr", 16_000)
+    assert sampling is not None
+    assert (sampling.temperature, sampling.top_k, sampling.seed, sampling.top_p) == (0.2, 1, 9, 0.85)
+
+
+def test_say_reads_standard_input(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(read=lambda: "from a pipe"))
+    assert cli.main(["say", "-", "-o", "out.wav"]) == 0
+    assert engine.speeches[0].text == "from a pipe"
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        [],
+        ["say"],
+        ["say", "x"],
+        ["say", "x", "-o", "a.wav", "--rate", "44100"],
+        ["say", "x", "-o", "a.wav", "--language", "xx"],
+        ["say", "x", "-o", "a.wav", "--encoding", "zip"],
+        ["serve", "--port", "many"],
+        ["voices"],
+        ["sing"],
+    ],
+)
+def test_wrong_usage_exits_2(argv: list[str]) -> None:
+    assert usage_code(argv) == 2
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--device", "gpu"], "model.device: it must be auto, cpu, cuda or cuda:N"),
+        (["--temperature", "5"], "temperature is 5.0"),
+        (["--voice", "../../etc/passwd"], "voices.voice: it must be 1 to 64 of"),
+        (["--config", "absent.yaml"], "absent.yaml cannot be read"),
+        (["-o", "a.xyz"], "add --encoding"),
+    ],
+)
+def test_a_bad_value_is_one_line_on_stderr_and_exits_2(
+    engine: FakeEngine, capsys: pytest.CaptureFixture[str], flags: list[str], says: str
+) -> None:
+    assert cli.main(["say", "x", "-o", "a.wav", *flags]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    assert captured.err.startswith("xtts-rtc: ")
+    assert says in captured.err
+    assert not engine.opened
+
+
+def test_a_failure_exits_1_and_verbose_adds_the_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "_engine", lambda settings: FakeEngine(GenerationFailed("the weights gave NaN")))
+    assert cli.main(["say", "x", "-o", "a.wav"]) == 1
+    assert capsys.readouterr().err == "xtts-rtc: the weights gave NaN\n"
+    assert cli.main(["say", "x", "-o", "a.wav", "--verbose"]) == 1
+    assert "Traceback (most recent call last)" in capsys.readouterr().err
+
+
+def test_an_unexpected_error_does_not_print_what_it_holds(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(settings: Settings) -> FakeEngine:
+        raise RuntimeError("my spoken text")
+
+    monkeypatch.setattr(cli, "_engine", fail)
+    assert cli.main(["say", "x", "-o", "a.wav"]) == 1
+    assert capsys.readouterr().err.startswith("xtts-rtc: unexpected RuntimeError; the same command with --verbose")
+
+
+def test_a_folder_that_is_not_there_is_one_line(engine: FakeEngine, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["say", "x", "-o", "absent/a.wav"]) == 1
+    assert capsys.readouterr().err.strip().endswith("No such file or directory")
+
+
+def test_an_interrupt_exits_130_and_says_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(settings: Settings) -> FakeEngine:
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError
+
+    monkeypatch.setattr(cli, "_engine", interrupt)
+    assert cli.main(["say", "x", "-o", "a.wav"]) == 130
+    assert capsys.readouterr().err == ""
+
+
+def test_a_reader_that_goes_away_ends_it_quietly() -> None:
+    script = "import sys; from xtts_rtc.cli import main; sys.exit(main(['voices', 'check', sys.argv[1]]))"
+    clip = write_clip(Path("anna.wav"))
+    command = [sys.executable, "-c", script, str(clip)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.close()
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert stderr == b""
+
+
+def test_voices_can_be_added_listed_checked_and_removed(capsys: pytest.CaptureFixture[str]) -> None:
+    clip = write_clip(Path("anna.wav"))
+    assert cli.main(["voices", "add", str(clip)]) == 0
+    assert cli.main(["voices", "add", str(clip), "--id", "bea"]) == 0
+    capsys.readouterr()
+    assert cli.main(["voices", "list"]) == 0
+    assert capsys.readouterr().out == "anna\nbea\n"
+    assert cli.main(["voices", "check", str(clip)]) in (0, 1)
+    assert "length      8.0 s" in capsys.readouterr().out
+    assert cli.main(["voices", "remove", "anna"]) == 0
+    capsys.readouterr()
+    cli.main(["voices", "list"])
+    assert capsys.readouterr().out == "bea\n"
+
+
+def test_voices_that_are_none_are_one_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["voices", "remove", "../../etc"]) == 1
+    assert cli.main(["voices", "remove", "nobody"]) == 1
+    Path("empty.wav").write_bytes(b"")
+    assert cli.main(["voices", "add", "empty.wav"]) == 1
+    assert capsys.readouterr().err.count("\n") == 3
+
+
+def test_a_broken_voice_is_reported_beside_the_good_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("speakers").mkdir()
+    write_clip(Path("speakers/anna.wav"))
+    Path("speakers/torn.wav").write_bytes(b"RIFF....WAVE")
+    assert cli.main(["voices", "list"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == "anna\n"
+    assert captured.err.startswith("xtts-rtc: torn: ")
+
+
+def test_voices_of_a_server_are_asked_for(engine: FakeEngine, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["voices", "list", "--url", "ws://127.0.0.1:9"]) == 0
+    assert capsys.readouterr().out == "default\nzoe\n"
+
+
+def test_serve_refuses_to_stand_in_for_another_server(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["serve", "--url", "ws://127.0.0.1:9"]) == 2
+    assert "serve runs an engine of its own" in capsys.readouterr().err
+
+
+def test_serve_passes_address_and_key(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    from xtts_rtc import app
+
+    seen: dict[str, object] = {}
+
+    async def serve(engine: FakeEngine, **given: object) -> None:
+        seen.update(given)
+
+    monkeypatch.setattr(app, "serve", serve)
+    monkeypatch.setenv("XTTS_API_KEY", "k")
+    assert cli.main(["serve", "--host", "127.0.0.2", "--port", "0"]) == 0
+    assert seen == {"host": "127.0.0.2", "port": 0, "api_key": "k"}
+
+
+def test_doctor_reports_a_bad_option_instead_of_failing_on_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(doctor, "_runtimes", lambda: iter(()))  # asking torch costs a second
+    assert cli.main(["doctor", "--device", "gpu", "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert report["is_healthy"] is False
+    assert any("model.device" in finding["value"] for finding in report["findings"])
+
+
+@pytest.mark.parametrize("name", ["bench", "demo"])
+def test_a_command_exists_exactly_when_its_module_does(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert usage_code(["--help"]) == 0
+    has_command = f"    {name} " in capsys.readouterr().out
+    package = Path(cli.__file__).parent
+    assert has_command == any((package / place).is_file() for place in (f"{name}.py", f"{name}/__init__.py"))
+
+
+def test_the_engine_of_a_server_is_remote_and_reports_that_nobody_answers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["say", "x", "-o", "a.wav", "--url", "ws://127.0.0.1:9"]) == EngineUnavailable("").retryable
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_version_is_the_packages_own(capsys: pytest.CaptureFixture[str]) -> None:
+    assert usage_code(["--version"]) == 0
+    assert capsys.readouterr().out == f"xtts-rtc {importlib.metadata.version('xtts-rtc')}\n"

@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from xtts_rtc import settings as settings_module
+from xtts_rtc.errors import ConfigError, MissingExtra
+from xtts_rtc.settings import VARIABLES, Settings, Values, load_settings
+from xtts_rtc.types import LANGUAGES, SamplingParams
+
+
+def load(given: Values | None = None, *, yaml: str | None = None, **environ: str) -> Settings:
+    """Settings from these layers only; `yaml` is the text of the file."""
+    config = None
+    if yaml is not None:
+        config = Path("config.yaml")
+        config.write_text(yaml)
+    return load_settings(given, config=config, environ=environ, dotenv=Path(".env"))
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_defaults_need_no_file_and_no_variable() -> None:
+    settings = load()
+    assert settings.model.name == "embedded"
+    assert settings.engine.max_ahead_s == 3.0
+    assert settings.sampling.params() == SamplingParams()
+    assert settings.voices.folder == Path("speakers")
+
+
+def test_flag_beats_variable_beats_dotenv_beats_file_beats_default() -> None:
+    given = {"model": {"name": "from-flag"}}
+    yaml = "model: {name: from-file}"
+    Path(".env").write_text("XTTS_MODEL=from-dotenv\n")
+    assert load(given, yaml=yaml, XTTS_MODEL="from-variable").model.name == "from-flag"
+    assert load(yaml=yaml, XTTS_MODEL="from-variable").model.name == "from-variable"
+    assert load(yaml=yaml).model.name == "from-dotenv"
+    Path(".env").unlink()
+    assert load(yaml=yaml).model.name == "from-file"
+    assert load().model.name == "embedded"
+
+
+def test_layers_meet_inside_one_section() -> None:
+    settings = load({"model": {"device": "cpu"}}, yaml="model: {name: a, device: cuda}", XTTS_BACKEND="torch")
+    assert (settings.model.name, settings.model.device, settings.model.backend) == ("a", "cpu", "torch")
+
+
+def test_the_process_environment_is_read_at_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XTTS_MAX_STREAMS", "7")
+    assert load_settings(dotenv=None).engine.max_streams == 7
+
+
+@pytest.mark.parametrize("name", VARIABLES)
+def test_every_variable_reaches_its_option(name: str) -> None:
+    text = {"XTTS_DEVICE": "cpu", "XTTS_BACKEND": "torch", "XTTS_MAX_STREAMS": "3", "XTTS_URL": "ws://127.0.0.1:1"}
+    switches = ("XTTS_HALF", "XTTS_COMPILE", "XTTS_DEEPSPEED", "COQUI_TOS_AGREED")
+    value = "1" if name in switches else text.get(name, "given")
+    settings = load_settings(environ={name: value}, dotenv=None, must_be_possible=False)
+    section, key = VARIABLES[name]
+    found = getattr(getattr(settings, section), key)
+    assert found != getattr(getattr(load(), section), key)
+    if name == "XTTS_API_KEY":
+        assert found.get_secret_value() == "given"
+    elif name not in switches:
+        assert str(found) == value
+
+
+def test_an_empty_variable_counts_as_absent() -> None:
+    assert load(XTTS_URL="", XTTS_MAX_STREAMS="").server.url is None
+
+
+def test_the_key_is_in_no_repr_and_no_error() -> None:
+    settings = load(XTTS_API_KEY="s3cret-key")
+    assert "s3cret" not in f"{settings!r} {settings} {settings.server!r}"
+    with pytest.raises(ConfigError) as caught:
+        load(yaml="server: {api_key: [s3cret-key]}")
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("yaml", "says"),
+    [
+        ("engine: {max_stream: 3}", "config.yaml: unknown key engine.max_stream; did you mean max_streams?"),
+        ("engin: {}", "config.yaml: unknown key engin; did you mean engine?"),
+        ("zzz: {}", "unknown key zzz; there are model, engine, voices, sampling, server"),
+        ("sampling: {temprature: 1}", "did you mean temperature?"),
+        ("engine: {max_streams: '3'}", "engine.max_streams: input should be a valid integer"),
+        ("engine: {max_streams: true}", "engine.max_streams: input should be a valid integer"),
+        ("engine: {max_ahead_s: .nan}", "engine.max_ahead_s"),
+        ("engine: {max_queue_s: -1}", "greater than or equal to 0"),
+        ("model: {half: 1}", "model.half: input should be a valid boolean"),
+        ("model: {device: gpu}", "it must be auto, cpu, cuda or cuda:N"),
+        ("voices: {voice: ../../etc}", "voices.voice: it must be 1 to 64 of"),
+        ("voices: {language: xx}", "voices.language: input should be 'en'"),
+        ("server: {port: 70000}", "less than or equal to 65535"),
+        ("server: {url: ftp://x}", "it must be http(s):// or ws(s)://"),
+        ("sampling: {temperature: 9}", "temperature is 9.0; it must be over 0 and at most 2"),
+        ("engine: 3", "config.yaml: engine: "),
+        ("[1, 2]", "config.yaml must hold sections"),
+        ("engine: [", "config.yaml, line 1 is not YAML"),
+    ],
+)
+def test_a_bad_file_says_where_and_what_would_be_right(yaml: str, says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(yaml=yaml)
+    assert says in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "says"),
+    [
+        ("XTTS_MAX_STREAM", "3", "unknown environment variable XTTS_MAX_STREAM; did you mean XTTS_MAX_STREAMS?"),
+        ("XTTS_MAX_STREAMS", "many", "XTTS_MAX_STREAMS: input should be a valid integer"),
+        ("XTTS_MAX_STREAMS", "0", "greater than or equal to 1"),
+        ("XTTS_HALF", "perhaps", "XTTS_HALF: input should be a valid boolean"),
+        ("XTTS_DEVICE", "tpu", "XTTS_DEVICE: it must be auto, cpu, cuda or cuda:N"),
+    ],
+)
+def test_a_bad_variable_is_named(variable: str, text: str, says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(environ={variable: text}, dotenv=None)
+    assert says in caught.value.message
+
+
+def test_a_bad_flag_is_told_from_a_bad_file() -> None:
+    with pytest.raises(ConfigError, match=r"^command line: model\.device"):
+        load({"model": {"device": "gpu"}}, yaml="model: {name: a}")
+    with pytest.raises(ConfigError, match=r"^config\.yaml: model\.device"):
+        load({"model": {"name": "a"}}, yaml="model: {device: gpu}")
+
+
+def test_a_config_file_that_is_missing_is_an_error_and_a_dotenv_is_not() -> None:
+    assert load_settings(environ={}, dotenv=Path("absent")).model.name == "embedded"
+    with pytest.raises(ConfigError, match="absent.yaml cannot be read"):
+        load_settings(config=Path("absent.yaml"), environ={}, dotenv=None)
+
+
+def test_an_empty_section_and_an_empty_file_are_fine() -> None:
+    assert load(yaml="voices:\n") == load(yaml="") == load()
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load().engine.max_streams = 9
+
+
+@pytest.mark.parametrize("name", ["half", "compile"])
+def test_a_precision_that_is_not_there_stops_the_start(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"XTTS_{name.upper()} is on"):
+        load_settings(environ={f"XTTS_{name.upper()}": "true"}, dotenv=None)
+    assert getattr(load_settings({"model": {name: True}}, environ={}, must_be_possible=False).model, name)
+
+
+def test_a_package_that_is_not_there_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings_module, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match=r"xtts-rtc\[deepspeed\]"):
+        load(XTTS_DEEPSPEED="1")
+    with pytest.raises(MissingExtra, match=r"xtts-rtc\[torch\]"):
+        load(XTTS_DEVICE="cuda:0")
+
+
+def test_deepspeed_is_refused_even_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings_module, "find_spec", lambda name: importlib.util.find_spec("json"))
+    with pytest.raises(ConfigError, match="XTTS_DEEPSPEED is on"):
+        load(XTTS_DEEPSPEED="1")
+
+
+def test_every_language_of_the_model_can_be_the_default_one() -> None:
+    for language in LANGUAGES:
+        assert load({"voices": {"language": language}}).voices.language == language
+
+
+def test_the_shipped_configs_are_valid() -> None:
+    shipped = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
+    assert shipped
+    for path in shipped:
+        assert load_settings(config=path, environ={}, dotenv=None, must_be_possible=False)
