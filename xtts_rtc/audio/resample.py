@@ -8,7 +8,7 @@ for itself would leave a click at every seam. It knows nothing of frames, encodi
 from __future__ import annotations
 
 import numpy as np
-import soxr  # type: ignore[import-untyped]
+import soxr
 
 from xtts_rtc.errors import InvalidParameter
 from xtts_rtc.types import Float32
