@@ -1,10 +1,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 LIVEKIT := .tools/bin/livekit-server
-LIVEKIT_VERSION := v1.11.0# later ones need Go modules that the module proxy does not have
-UV_COMPILE = .tools/uv/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
+EXTRAS := cpu openvino torch livekit server zh ja ko demo dev
+COMPILE := .tools/uv/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-annotate --no-header
-
 .PHONY: demo test setup check bench lock
 
 demo: .venv/.done $(LIVEKIT)
@@ -25,18 +24,16 @@ check: .venv/.done
 bench: .venv/.done
 	$(BIN)/xtts-rtc bench $(ARGS)
 
-lock:
+lock:  # keeps what is locked where pyproject.toml allows it; delete a line of the lock to raise that package
 	$(PYTHON) -m venv .tools/uv && .tools/uv/bin/pip install --quiet uv
-	$(UV_COMPILE) --extra cpu --extra livekit --extra server -o requirements/runtime.lock
-	$(UV_COMPILE) $(foreach e,cpu openvino torch livekit server zh ja ko demo dev,--extra $(e)) -o requirements/dev.lock
+	$(COMPILE) $(EXTRAS:%=--extra %) -o requirements/dev.lock
+	$(COMPILE) --extra cpu --extra livekit --extra server -o requirements/runtime.lock
 
 .venv/.done: requirements/dev.lock pyproject.toml
-	$(PYTHON) -c 'import sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit("Python 3.11 to 3.13 is needed: make PYTHON=python3.12")'
+	$(PYTHON) -c 'import sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit("needs Python 3.11 to 3.13: make PYTHON=...")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --no-deps --require-hashes -r requirements/dev.lock
-	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
-	touch $@
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e . && touch $@
 
-$(LIVEKIT):
-	GOBIN=$(CURDIR)/.tools/bin go install github.com/livekit/livekit-server/cmd/server@$(LIVEKIT_VERSION)
-	mv .tools/bin/server $@
+$(LIVEKIT):  # later versions need Go modules that the module proxy does not have
+	GOBIN=$(CURDIR)/.tools/bin go install github.com/livekit/livekit-server/cmd/server@v1.11.0 && mv .tools/bin/server $@

@@ -130,6 +130,7 @@ def _add_doctor(parser: argparse.ArgumentParser) -> None:
 def _add_bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--against", choices=["stock"], help="also run coqui-tts' own streaming on the same weights")
     parser.add_argument("--streams", default="1", metavar="1,2,4", help="how many at once")
+    parser.add_argument("--runs", type=int, default=5, metavar="N", help="runs of each side, in turn; medians count")
     parser.add_argument("--json", dest="json_file", type=Path, metavar="FILE")
     parser.set_defaults(run=_in_module("xtts_rtc.bench"))
 
@@ -273,6 +274,8 @@ def _engine(settings: Settings) -> Engine:
         speakers_dir=settings.voices.folder,
         cache_dir=settings.voices.cache_dir,
         max_streams=settings.engine.max_streams,
+        max_queue_s=settings.engine.max_queue_s,
+        max_ahead_s=settings.engine.max_ahead_s,
     )
 
 
