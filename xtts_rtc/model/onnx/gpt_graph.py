@@ -1,0 +1,176 @@
+"""The GPT body of XTTS v2 as one ONNX graph: embeddings in, last latent and logits out, KV in the caller's buffers.
+
+Attention is onnxruntime's GroupQueryAttention with packed QKV, past and present meant to be bound to one
+buffer, each row at its own length. Weights are named as in coqui-tts 0.28.0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from xtts_rtc.model.onnx.graph import MICROSOFT, Graph, WeightFile
+from xtts_rtc.types import Float32
+
+OPERATORS = ("fp32", "int8-row", "int8-tensor", "int8-block")
+"""How a linear layer is computed.
+
+int8-row     int8 weights per output, uint8 activations with one scale per position (row): a stream's result
+             does not depend on who shares the batch
+int8-tensor  DynamicQuantizeMatMul: one activation scale for the whole batch; fastest, least exact
+int8-block   MatMulNBits, blocks of 32 weights, activations per block; most exact of the three, slow prefill
+"""
+_BLOCK = 32
+
+
+class _Linear:
+    """Emits linear layers of one kind into a graph. Weights come as [inputs, outputs]."""
+
+    def __init__(self, graph: Graph, operator: str) -> None:
+        self._graph = graph
+        self._emit = {
+            "fp32": self._fp32,
+            "int8-row": self._row,
+            "int8-tensor": self._tensor,
+            "int8-block": self._block,
+        }[operator]
+
+    def __call__(self, x: str, name: str, weight: Float32, bias: Float32) -> str:
+        return self._emit(x, name, weight, bias)
+
+    def _fp32(self, x: str, name: str, weight: Float32, bias: Float32) -> str:
+        g = self._graph
+        y = g.node("MatMul", [x, g.const(f"{name}.weight", weight)])
+        return g.node("Add", [y, g.const(f"{name}.bias", bias)])
+
+    def _tensor(self, x: str, name: str, weight: Float32, bias: Float32) -> str:
+        g = self._graph
+        packed, scale = quantize_columns(weight)
+        inputs = [x, g.const(f"{name}.int8", packed), g.const(f"{name}.scale", scale)]
+        inputs += [g.const(f"zeros_int8_{scale.size}", np.zeros(scale.size, np.int8)), g.const(f"{name}.bias", bias)]
+        return g.node("DynamicQuantizeMatMul", inputs, domain=MICROSOFT)
+
+    def _row(self, x: str, name: str, weight: Float32, bias: Float32) -> str:
+        g = self._graph
+        packed, scale = quantize_columns(weight)
+        # Each row is scaled to a peak of 1 and then quantised with one constant scale: QuantizeLinear with a
+        # scale per row is scalar code (189 ms against 63 ms for a prefill of 92 positions).
+        peak = g.node("ReduceMax", [g.node("Abs", [x]), g.ints(1)], keepdims=1)
+        peak = g.node("Max", [peak, g.scalar(1e-12)])
+        step, zero = g.scalar(1 / 127), g.const("zero_point_128", np.array(128, np.uint8))
+        quantized = g.node("QuantizeLinear", [g.node("Div", [x, peak]), step, zero])
+        inputs = [quantized, g.const(f"{name}.int8", packed), step, g.const(f"{name}.scale", scale), zero]
+        y = g.node("Mul", [g.node("MatMulIntegerToFloat", inputs, domain=MICROSOFT), peak])
+        return g.node("Add", [y, g.const(f"{name}.bias", bias)])
+
+    def _block(self, x: str, name: str, weight: Float32, bias: Float32) -> str:
+        g = self._graph
+        packed, scale = quantize_blocks(weight)
+        inputs = [
+            x,
+            g.const(f"{name}.int8", packed),
+            g.const(f"{name}.scale", scale),
+            "",
+            "",
+            g.const(f"{name}.bias", bias),
+        ]
+        return g.node(
+            "MatMulNBits", inputs, domain=MICROSOFT, K=weight.shape[0], N=weight.shape[1],
+            bits=8, block_size=_BLOCK, accuracy_level=4,
+        )  # fmt: skip
+
+
+def quantize_columns(weight: Float32) -> tuple[NDArray[np.int8], Float32]:
+    """Weight [K, N] to int8 [K, N] and one scale per output [N]."""
+    peak = np.abs(weight).max(axis=0)
+    scale = (np.where(peak > 0, peak, 1.0) / 127).astype(np.float32)
+    return np.round(weight / scale).astype(np.int8), scale
+
+
+def quantize_blocks(weight: Float32) -> tuple[NDArray[np.uint8], Float32]:
+    """Weight [K, N] to MatMulNBits' uint8 [N, K / 32, 32] around 128 and scales [N, K / 32]."""
+    blocks = np.ascontiguousarray(weight.T).reshape(weight.shape[1], -1, _BLOCK)
+    peak = np.take_along_axis(blocks, np.abs(blocks).argmax(axis=2)[..., None], axis=2)
+    # The largest of a block becomes -128 whatever its sign: that uses all 256 codes.
+    scale = np.where(peak != 0, peak, 1.0) / -128
+    packed = np.clip(np.round(blocks / scale) + 128, 0, 255).astype(np.uint8)
+    return packed, np.ascontiguousarray(scale[..., 0], dtype=np.float32)
+
+
+def write_gpt(weights: Mapping[str, Float32], folder: Path, *, num_heads: int, operator: str) -> int:
+    """Write gpt.onnx and gpt.data into `folder`; returns the number of layers.
+
+    Inputs: x [B, T, D] float32, last [B] int32 (index of the last position each row will hold), total [] int32
+    (positions of the longest row), pk<i> and pv<i> [B, heads, M, head size]. Outputs: latents [B, D], logits
+    [B, V] of the last position, qk<i> and qv<i> to be bound to the same memory as pk<i> and pv<i>.
+    """
+    num_layers = count_layers(weights)
+    dim = weights["gpt.final_norm.weight"].shape[0]
+    with WeightFile(folder / "gpt.data") as file:
+        g = Graph("gpt", file)
+        x = g.input("x", ["B", "T", dim])
+        g.input("last", ["B"], TensorProto.INT32)
+        g.input("total", [], TensorProto.INT32)
+        shape = g.node("Concat", [g.node("Shape", [x], start=0, end=2), g.ints(-1)], axis=0)
+        x = g.node("Reshape", [x, g.ints(-1, dim)])  # [B * T, D]: one row per position, as quantisation wants it
+        linear = _Linear(g, operator)
+        for layer in range(num_layers):
+            x = _block(g, linear, weights, layer, x, shape, num_heads, dim)
+        _head(g, weights, g.node("Reshape", [x, shape]))
+        g.save(folder / "gpt.onnx")
+    return num_layers
+
+
+def count_layers(weights: Mapping[str, Float32]) -> int:
+    """How many transformer blocks the weights hold."""
+    return sum(name.startswith("gpt.gpt.h.") and name.endswith(".ln_1.weight") for name in weights)
+
+
+def _block(
+    g: Graph, linear: _Linear, weights: Mapping[str, Float32], layer: int, x: str, shape: str, num_heads: int, dim: int
+) -> str:
+    """One pre-norm GPT-2 block on x [B * T, D]."""
+    at = f"gpt.gpt.h.{layer}"
+
+    def project(y: str, name: str) -> str:
+        return linear(y, f"{at}.{name}", weights[f"{at}.{name}.weight"], weights[f"{at}.{name}.bias"])
+
+    qkv = project(_norm(g, weights, x, f"{at}.ln_1"), "attn.c_attn")
+    past = [g.input(f"p{kind}{layer}", ["B", num_heads, "M", dim // num_heads]) for kind in "kv"]
+    attended, *present = g.nodes(
+        "GroupQueryAttention", [g.node("Reshape", [qkv, shape]), "", "", *past, "last", "total"],
+        outs=[f"attended{layer}", f"qk{layer}", f"qv{layer}"], domain=MICROSOFT,
+        num_heads=num_heads, kv_num_heads=num_heads,
+    )  # fmt: skip
+    for name in present:
+        g.output(name, ["B", num_heads, "M", dim // num_heads])
+    x = g.node("Add", [x, project(g.node("Reshape", [attended, g.ints(-1, dim)]), "attn.c_proj")])
+    inner = g.node("Gelu", [project(_norm(g, weights, x, f"{at}.ln_2"), "mlp.c_fc")], approximate="tanh")
+    return g.node("Add", [x, project(inner, "mlp.c_proj")])
+
+
+def _head(g: Graph, weights: Mapping[str, Float32], x: str) -> None:
+    """Final norms and audio head, fp32 (1 M of 379 M parameters), on the last position of x [B, T, D] only."""
+    last = g.node("Gather", [x, g.const("minus_one", np.array(-1, np.int64))], axis=1)
+    g_norm = _norm(g, weights, _norm(g, weights, last, "gpt.gpt.ln_f"), "gpt.final_norm", out="latents")
+    head = g.const("gpt.mel_head.weight", np.ascontiguousarray(weights["gpt.mel_head.weight"].T))
+    g.node(
+        "Add",
+        [g.node("MatMul", [g_norm, head]), g.const("gpt.mel_head.bias", weights["gpt.mel_head.bias"])],
+        out="logits",
+    )
+    dim, num_tokens = weights["gpt.mel_head.weight"].shape[::-1]
+    g.output("latents", ["B", dim])
+    g.output("logits", ["B", num_tokens])
+
+
+def _norm(g: Graph, weights: Mapping[str, Float32], x: str, name: str, out: str | None = None) -> str:
+    gain, bias = (g.const(f"{name}.{part}", weights[f"{name}.{part}"]) for part in ("weight", "bias"))
+    return g.node("LayerNormalization", [x, gain, bias], out=out, axis=-1, epsilon=1e-5)
+
+
+__all__ = ["OPERATORS", "count_layers", "quantize_blocks", "quantize_columns", "write_gpt"]

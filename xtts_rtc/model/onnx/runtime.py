@@ -1,0 +1,77 @@
+"""`Runtime` from a bundle on a CPU: numpy and onnxruntime, no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xtts_rtc.errors import BadClip
+from xtts_rtc.model.interface import ModelInfo
+from xtts_rtc.model.onnx.bundle import Bundle, open_bundle
+from xtts_rtc.model.onnx.conditioning import Conditioner
+from xtts_rtc.model.onnx.gpt import OnnxGpt
+from xtts_rtc.model.onnx.sessions import num_threads_here, open_session
+from xtts_rtc.model.onnx.vocoder import Trial, choose_vocoder, decode_long, open_vocoder
+from xtts_rtc.types import Conditioning, Float32
+
+
+class OnnxRuntime:
+    """A bundle behind the step interface.
+
+    bundle: a folder, or an opened bundle. num_threads: None for all cores of the process. vocoder: one of
+    `VOCODERS` or "auto", which tries those installed and takes the fastest. Raises CheckpointError, and
+    MissingExtra or ConfigError for a vocoder that is not there.
+    """
+
+    def __init__(
+        self, bundle: Path | Bundle, *, num_slots: int, num_threads: int | None = None, vocoder: str = "auto"
+    ) -> None:
+        self.bundle = open_bundle(bundle) if isinstance(bundle, Path) else bundle
+        threads = num_threads or num_threads_here()
+        folder, manifest, tables = self.bundle.path, self.bundle.manifest, self.bundle.tables()
+        self._num_slots = num_slots
+        session = open_session(folder / "gpt.onnx", num_threads=threads)
+        self._gpt = OnnxGpt(session, manifest, tables, num_slots=num_slots)
+        self._conditioner = Conditioner(folder, tables, num_threads=threads)
+        self.vocoder_trials: tuple[Trial, ...] = ()
+        if vocoder == "auto":
+            gain, bias = tables.latent_gain, tables.latent_bias
+            self._vocoder, self.vocoder_trials = choose_vocoder(folder, gain, bias, num_threads=threads)
+        else:
+            self._vocoder = open_vocoder(folder, vocoder, num_threads=threads)
+        self._vocoder.warm(manifest.info.dim)
+
+    @property
+    def info(self) -> ModelInfo:
+        return self.bundle.manifest.info
+
+    @property
+    def num_slots(self) -> int:
+        return self._num_slots
+
+    def prefill(self, slot: int, voice: Conditioning, text_ids: NDArray[np.int64]) -> tuple[Float32, Float32]:
+        """As `Runtime.prefill`; InvalidText for more ids than `info.max_text_tokens`."""
+        return self._gpt.prefill(slot, voice, text_ids)
+
+    def step(self, slots: NDArray[np.int64], tokens: NDArray[np.int64]) -> tuple[Float32, Float32]:
+        """As `Runtime.step`; GenerationFailed for a slot that is empty or full."""
+        return self._gpt.step(slots, tokens)
+
+    def release(self, slot: int) -> None:
+        """As `Runtime.release`."""
+        self._gpt.release(slot)
+
+    def decode(self, frames: Float32, voice: Conditioning) -> Float32:
+        """As `Runtime.decode`, for any number of frames."""
+        return decode_long(self._vocoder, frames, voice.speaker_embedding)
+
+    def condition(self, clips: list[Float32]) -> tuple[Float32, Float32]:
+        """As `Runtime.condition`; BadClip for a clip that is empty, short or not a number."""
+        if not clips:
+            raise BadClip("no clip was given; a voice needs at least one")
+        return self._conditioner(clips)
+
+
+__all__ = ["OnnxRuntime"]

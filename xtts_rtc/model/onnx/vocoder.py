@@ -1,0 +1,210 @@
+"""Frames to samples: the vocoder graph on onnxruntime or OpenVINO, whichever is faster here.
+
+Takes any number of frames and gives exactly what the plain graph gives for them (test_vocoder). Knows no
+streams and no latents. Engine thread only.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from xtts_rtc.errors import CheckpointError, ConfigError, MissingExtra
+from xtts_rtc.model.onnx.sessions import open_session
+from xtts_rtc.model.window import CONTEXT_FRAMES
+from xtts_rtc.types import FRAME_SAMPLES, Float32
+
+VOCODERS = ("onnxruntime-fp32", "openvino-bf16", "openvino-fp32")
+MIN_SNR_DB = 40.0
+"""What a vocoder must reach against fp32 to be chosen."""
+WORTH = 1.25
+"""How many times faster a less exact vocoder must be: bf16 also starts slower (2.3 s of warming against 1.2 s)."""
+PADDED_FRAMES = (40, 64, 88, 128)
+"""Lengths OpenVINO is given: one it has not seen costs it 0.3 s (40 frames) to 2 s (256). With 26 frames of
+context they are the windows of 3, 8, 14 and 23 tokens."""
+MAX_FRAMES = PADDED_FRAMES[-1]
+"""Longer input is decoded in pieces of this length, overlapping by the receptive field."""
+
+_TRIAL_FRAMES = 64
+_TRIALS = 3
+
+
+class VocoderGraph(Protocol):
+    """One compiled vocoder: up to `MAX_FRAMES` frames at a time."""
+
+    def __call__(self, frames: Float32, speaker: Float32) -> Float32:
+        """frames [D, F], speaker [512] to pcm [F * 256]."""
+        ...
+
+    def warm(self, width: int) -> None:
+        """Make every length fast that it will be given; `width` is D."""
+        ...
+
+
+class OnnxVocoder:
+    """fp32 on onnxruntime; any length is as good as any other."""
+
+    def __init__(self, folder: Path, *, num_threads: int) -> None:
+        self._session = open_session(folder / "vocoder.onnx", num_threads=num_threads)
+
+    def __call__(self, frames: Float32, speaker: Float32) -> Float32:
+        feed = {"z": np.ascontiguousarray(frames[None]), "speaker": speaker.reshape(1, -1, 1)}
+        return np.asarray(self._session.run(["pcm"], feed)[0][0, 0], np.float32)
+
+    def warm(self, width: int) -> None:
+        pass
+
+
+class OpenVinoVocoder:
+    """On OpenVINO, lengths padded to `PADDED_FRAMES`; the padding is masked in every layer.
+
+    precision: "f32" or "bf16" (on a CPU without AMX bf16 is the slower one).
+    """
+
+    def __init__(self, folder: Path, *, precision: str, num_threads: int) -> None:
+        import openvino
+
+        options = {
+            "INFERENCE_NUM_THREADS": num_threads,
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": precision,
+        }
+        try:
+            model = openvino.Core().compile_model(str(folder / "vocoder_padded.onnx"), "CPU", options)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:200]
+            raise CheckpointError(f"{folder / 'vocoder_padded.onnx'} cannot be loaded by openvino: {reason}") from None
+        self._request = model.create_infer_request()
+
+    def __call__(self, frames: Float32, speaker: Float32) -> Float32:
+        width, length = frames.shape
+        padded = np.zeros((1, width, padded_length(length)), np.float32)
+        padded[0, :, :length] = frames
+        feed = {"z": padded, "speaker": speaker.reshape(1, -1, 1), "length": np.array([length], np.int64)}
+        self._request.infer(feed, share_inputs=True)
+        # The output tensor is the request's own memory: copy before the next call overwrites it.
+        return np.array(self._request.get_output_tensor(0).data[0, 0, : length * FRAME_SAMPLES], np.float32)
+
+    def warm(self, width: int) -> None:
+        speaker = np.zeros(512, np.float32)
+        for length in PADDED_FRAMES:
+            self(np.zeros((width, length), np.float32), speaker)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One vocoder tried at start: its name, seconds per second of audio, and SNR against fp32 in dB."""
+
+    name: str
+    rtf: float
+    snr_db: float
+
+
+def padded_length(num_frames: int) -> int:
+    """The smallest of `PADDED_FRAMES` that holds so many frames (at most `MAX_FRAMES`)."""
+    return next(size for size in PADDED_FRAMES if size >= num_frames)
+
+
+def decode_long(graph: Callable[[Float32, Float32], Float32], frames: Float32, speaker: Float32) -> Float32:
+    """Any number of frames [D, F] through a graph that takes at most `MAX_FRAMES`, to pcm [F * 256].
+
+    Pieces overlap by the receptive field on both sides, and what is within it of a cut is dropped.
+    """
+    total = frames.shape[1]
+    if total <= MAX_FRAMES:
+        return graph(frames, speaker)
+    pieces, done = [], 0
+    while done < total:
+        left = max(0, done - CONTEXT_FRAMES)
+        right = min(total, left + MAX_FRAMES)
+        stop = total if right == total else right - CONTEXT_FRAMES
+        pcm = graph(frames[:, left:right], speaker)
+        pieces.append(pcm[(done - left) * FRAME_SAMPLES : (stop - left) * FRAME_SAMPLES])
+        done = stop
+    return np.concatenate(pieces)
+
+
+def open_vocoder(folder: Path, name: str, *, num_threads: int) -> VocoderGraph:
+    """A vocoder by its name in `VOCODERS`. Raises MissingExtra or ConfigError."""
+    if name not in VOCODERS:
+        raise ConfigError(f"no vocoder is called {name!r}; there are auto, {', '.join(VOCODERS)}")
+    if name == "onnxruntime-fp32":
+        return OnnxVocoder(folder, num_threads=num_threads)
+    if importlib.util.find_spec("openvino") is None:
+        raise MissingExtra(f"the vocoder {name} needs openvino; install xtts-rtc[openvino] or choose onnxruntime-fp32")
+    precision = {"openvino-bf16": "bf16", "openvino-fp32": "f32"}[name]
+    return OpenVinoVocoder(folder, precision=precision, num_threads=num_threads)
+
+
+def choose_vocoder(
+    folder: Path, gain: Float32, bias: Float32, *, num_threads: int, clock: Callable[[], float] = time.perf_counter
+) -> tuple[VocoderGraph, tuple[Trial, ...]]:
+    """The fastest vocoder on this CPU of those within `MIN_SNR_DB` of fp32, and what the trial showed.
+
+    gain, bias [D]: scale and offset of likely latents. Takes about 1.5 s at full size.
+    """
+    rng = np.random.default_rng(0)
+    frames = (rng.standard_normal((gain.size, _TRIAL_FRAMES)) * gain[:, None] + bias[:, None]).astype(np.float32)
+    speaker = rng.standard_normal(512).astype(np.float32)
+    speaker /= np.linalg.norm(speaker)
+    reference = open_vocoder(folder, VOCODERS[0], num_threads=num_threads)
+    truth = reference(frames, speaker)
+    graphs, trials = {VOCODERS[0]: reference}, []
+    if importlib.util.find_spec("openvino") is not None:
+        graphs |= {name: open_vocoder(folder, name, num_threads=num_threads) for name in VOCODERS[1:]}
+    for name, graph in graphs.items():
+        snr_db = signal_to_noise_db(truth, graph(frames, speaker))
+        trials.append(Trial(name, _best_s(graph, frames, speaker, clock) / (truth.size / 24_000), snr_db))
+    return graphs[best_of(trials)], tuple(trials)
+
+
+def best_of(trials: Sequence[Trial]) -> str:
+    """The fastest within `MIN_SNR_DB`; one further from fp32 only if it is `WORTH` times faster."""
+    best: Trial | None = None
+    for trial in sorted(trials, key=lambda trial: -trial.snr_db):
+        if best is None or (trial.snr_db >= MIN_SNR_DB and trial.rtf * WORTH < best.rtf):
+            best = trial
+    assert best is not None
+    return best.name
+
+
+def signal_to_noise_db(truth: Float32, pcm: Float32) -> float:
+    """How far `pcm` is from `truth`, in dB; 200 where they are equal."""
+    noise = float(np.sum((truth.astype(np.float64) - pcm) ** 2))
+    signal = float(np.sum(truth.astype(np.float64) ** 2))
+    return 200.0 if noise == 0 else float(10 * np.log10(max(signal, 1e-30) / noise))
+
+
+def _best_s(graph: VocoderGraph, frames: Float32, speaker: Float32, clock: Callable[[], float]) -> float:
+    """The shortest of a few runs: what else the machine does can only add."""
+    times = []
+    for _ in range(_TRIALS):
+        start = clock()
+        graph(frames, speaker)
+        times.append(clock() - start)
+    return min(times)
+
+
+__all__ = [
+    "MAX_FRAMES",
+    "MIN_SNR_DB",
+    "PADDED_FRAMES",
+    "VOCODERS",
+    "WORTH",
+    "OnnxVocoder",
+    "OpenVinoVocoder",
+    "Trial",
+    "VocoderGraph",
+    "best_of",
+    "choose_vocoder",
+    "decode_long",
+    "open_vocoder",
+    "padded_length",
+    "signal_to_noise_db",
+]
