@@ -7,19 +7,26 @@ samples.
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from xtts_rtc.errors import EngineUnavailable, MissingExtra
+from xtts_rtc.errors import EngineUnavailable
 from xtts_rtc.types import OUTPUT_HZ, Backend, EngineStatus, SamplingParams, Speech, StreamRequest
 
 if TYPE_CHECKING:
     from xtts_rtc.client import SpeechClient
     from xtts_rtc.pipeline import LocalSpeech
     from xtts_rtc.text.segmenter import Segmenter
+
+
+def default_cache_dir() -> Path:
+    """Where computed voices are kept when nobody says otherwise."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xtts-rtc"
+
 
 RELEASE_S = 1.5
 """Real-time speech says what it has when the writer pauses so long in mid-sentence."""
@@ -40,6 +47,8 @@ class Engine(ABC):
         speakers_dir: str | Path | None = None,
         cache_dir: str | Path | None = None,
         max_streams: int = 4,
+        max_queue_s: float = 2.0,
+        max_ahead_s: float = 3.0,
     ) -> Engine:
         """Load a model into this process; blocks for seconds, so never call it on an event loop.
 
@@ -47,7 +56,19 @@ class Engine(ABC):
         ``cuda`` or ``cuda:N``. speakers_dir: a folder of clips, by default ``speakers/``.
         Raises MissingExtra, CheckpointError, ConfigError or BadClip.
         """
-        raise MissingExtra("this installation has no in-process engine; connect to a server with Engine.connect(url)")
+        from xtts_rtc.engine.loading import load_engine
+
+        loaded = load_engine(
+            model=model,
+            device=device,
+            speakers_dir=Path(speakers_dir or "speakers"),
+            cache_dir=Path(cache_dir) if cache_dir else default_cache_dir(),
+            max_streams=max_streams,
+            max_queue_s=max_queue_s,
+            max_ahead_s=max_ahead_s,
+        )
+        backend = loaded.backend
+        return _LocalEngine(backend, loaded.model.segmenter, loaded.voices.ids, max_streams, lambda: backend.is_ready)
 
     @classmethod
     def connect(cls, url: str, *, api_key: str | None = None, connect_timeout_s: float = 5.0) -> Engine:
@@ -214,4 +235,4 @@ class _RemoteEngine(Engine):
         self._client.abort()
 
 
-__all__ = ["RELEASE_S", "Engine"]
+__all__ = ["RELEASE_S", "Engine", "default_cache_dir"]
