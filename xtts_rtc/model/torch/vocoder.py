@@ -8,6 +8,7 @@ of a copy breaks the original, which shares their classes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import torch
@@ -74,7 +75,7 @@ class TorchVocoder:
         x = self._pre(frames.to(self._device, self._dtype)[None]) + self._condition(speaker)  # [1, C, F]
         for stage in self._stages:
             x = stage.up.upsample(F.leaky_relu(x, _SLOPE)) + stage.condition(speaker)
-            x = torch.stack([_residual(block, x) for block in stage.blocks]).mean(dim=0)
+            x = reduce(torch.add, (_residual(block, x) for block in stage.blocks)) / len(stage.blocks)
         x = self._post(F.leaky_relu(x))
         return torch.tanh(x)[0, 0].float()
 
