@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import argparse
 import importlib.metadata
 import json
 import os
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from tests.fake_engine import FakeEngine
-from xtts_rtc import cli, doctor
+from xtts_rtc import bench, cli, doctor
 from xtts_rtc.errors import EngineUnavailable, GenerationFailed
 from xtts_rtc.settings import Settings
 
@@ -99,6 +100,10 @@ def test_say_reads_standard_input(engine: FakeEngine, monkeypatch: pytest.Monkey
         ["say", "x", "-o", "a.wav", "--language", "xx"],
         ["say", "x", "-o", "a.wav", "--encoding", "zip"],
         ["serve", "--port", "many"],
+        ["bench", "--streams", "1,many"],
+        ["bench", "--runs", "0"],
+        ["bench", "--against", "itself"],
+        ["convert", "folder"],
         ["voices"],
         ["sing"],
     ],
@@ -245,12 +250,34 @@ def test_doctor_reports_a_bad_option_instead_of_failing_on_it(
     assert any("model.device" in finding["value"] for finding in report["findings"])
 
 
-@pytest.mark.parametrize("name", ["bench", "demo"])
-def test_a_command_exists_exactly_when_its_module_does(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bench_gets_its_arguments_and_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[argparse.Namespace] = []
+
+    def run(args: argparse.Namespace) -> int:
+        seen.append(args)
+        return 0
+
+    monkeypatch.setattr(bench, "run", run)
+    flags = ["--model", "random-tiny", "--streams", "1,4", "--against", "stock", "--json", "b.json"]
+    assert cli.main(["bench", *flags]) == 0
+    args = seen[0]
+    assert (args.settings.model.name, args.streams, args.against) == ("random-tiny", "1,4", "stock")
+    assert (args.json_file, args.runs) == (Path("b.json"), 5)
+
+
+def test_convert_refuses_a_folder_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["convert", "absent", "-o", "bundle"]) == 1
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    assert "absent" in captured.err
+    assert not Path("bundle").exists()
+
+
+def test_the_demo_is_offered_exactly_when_it_is_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert usage_code(["--help"]) == 0
-    has_command = f"    {name} " in capsys.readouterr().out
+    has_command = "    demo " in capsys.readouterr().out
     package = Path(cli.__file__).parent
-    assert has_command == any((package / place).is_file() for place in (f"{name}.py", f"{name}/__init__.py"))
+    assert has_command == ((package / "demo.py").is_file() or (package / "demo" / "__init__.py").is_file())
 
 
 def test_the_engine_of_a_server_is_remote_and_reports_that_nobody_answers(capsys: pytest.CaptureFixture[str]) -> None:

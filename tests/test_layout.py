@@ -52,7 +52,8 @@ def test_the_package_itself_loads_next_to_nothing() -> None:
 
 
 def test_a_file_stays_under_400_lines() -> None:
-    lengths = {path.relative_to(ROOT).as_posix(): len(path.read_text().splitlines()) for path in SOURCES}
+    code = [path for path in SOURCES if not _is_table(path)]
+    lengths = {path.relative_to(ROOT).as_posix(): len(path.read_text().splitlines()) for path in code}
     assert len(lengths) > 20
     assert {path: length for path, length in lengths.items() if length > MAX_LINES} == {}
 
@@ -88,6 +89,13 @@ def test_a_name_of_the_package_that_does_not_exist_is_an_attribute_error() -> No
     with pytest.raises(AttributeError, match="no attribute 'Motor'"):
         xtts_rtc.Motor  # noqa: B018
     assert dir(xtts_rtc) == sorted(xtts_rtc.__all__)
+
+
+def _is_table(path: Path) -> bool:
+    """Cases and nothing else: a file of the tests that only imports and assigns."""
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    data = (ast.Expr, ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign)
+    return path.is_relative_to(ROOT / "tests") and all(isinstance(node, data) for node in body)
 
 
 def _is_all(node: ast.stmt) -> TypeGuard[ast.Assign]:

@@ -64,8 +64,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_say(commands.add_parser("say", parents=[common], help="one utterance to a file"))
     _add_voices(commands.add_parser("voices", help="list, add, check and remove voices"), common)
     _add_doctor(commands.add_parser("doctor", parents=[common], help="what this installation can do, what to fix"))
-    if find_spec("xtts_rtc.bench"):
-        _add_bench(commands.add_parser("bench", parents=[common], help="speed of this machine, in one table"))
+    _add_bench(commands.add_parser("bench", parents=[common], help="speed of this machine, in one table"))
+    _add_convert(commands.add_parser("convert", parents=[common], help="a published checkpoint to a bundle"))
     if find_spec("xtts_rtc.demo"):
         _add_demo(commands.add_parser("demo", parents=[common], help="speak into a room of a real LiveKit server"))
     return parser
@@ -129,16 +129,34 @@ def _add_doctor(parser: argparse.ArgumentParser) -> None:
 
 def _add_bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--against", choices=["stock"], help="also run coqui-tts' own streaming on the same weights")
-    parser.add_argument("--streams", default="1", metavar="1,2,4", help="how many at once")
-    parser.add_argument("--runs", type=int, default=5, metavar="N", help="runs of each side, in turn; medians count")
+    parser.add_argument("--streams", type=_counts, default="1", metavar="1,2,4", help="how many at once")
+    parser.add_argument("--runs", type=_count, default=5, metavar="N", help="runs of each side, in turn; medians count")
     parser.add_argument("--json", dest="json_file", type=Path, metavar="FILE")
     parser.set_defaults(run=_in_module("xtts_rtc.bench"))
+
+
+def _add_convert(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="config.json, vocab.json and the weights")
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="BUNDLE")
+    parser.add_argument("--precision", default="int8", metavar="P", help="int8 when nothing is said")
+    parser.set_defaults(run=_convert)
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--text", help="what to say in the room")
     parser.add_argument("--out", type=Path, metavar="DIR", help="keep what the listener recorded here")
     parser.set_defaults(run=_in_module("xtts_rtc.demo"))
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1024:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number from 1 to 1024")
+    return int(text)
+
+
+def _counts(text: str) -> str:
+    """The text itself, once every number in it is one."""
+    return ",".join(str(_count(number)) for number in text.split(","))
 
 
 def _in_module(name: str) -> Callable[[argparse.Namespace], int]:
@@ -239,6 +257,18 @@ def _voices_remove(args: argparse.Namespace) -> int:
     from xtts_rtc.voices.store import VoiceStore
 
     VoiceStore(_settings(args).voices.folder).remove(args.voice_id)
+    return 0
+
+
+def _convert(args: argparse.Namespace) -> int:
+    _need("onnx", "convert")
+    from xtts_rtc.convert import convert
+
+    def show(share: float, what: str) -> None:
+        print(f"{share:4.0%} {what}", file=sys.stderr)
+
+    manifest = convert(args.folder, args.out, precision=args.precision, progress=show)
+    print(f"{args.out}: {manifest.precision}, under {manifest.licence}")
     return 0
 
 
