@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 
 import numpy as np
 
 from xtts_rtc.api import Engine
 from xtts_rtc.app import create_server, listen
 from xtts_rtc.engine.tone import ToneBackend
+from xtts_rtc.text.segmenter import Segmenter
 from xtts_rtc.types import Float32, Segment, Speech, SpeechChunk
 
 
@@ -51,11 +52,17 @@ class PlainSegmenter:
         return Segment(self._index - 1, text, spoken)
 
 
-def tone_engine(tone: ToneBackend, *, max_streams: int = 64, voices: Collection[str] = ("default",)) -> Engine:
+def tone_engine(
+    tone: ToneBackend,
+    *,
+    max_streams: int = 64,
+    voices: Collection[str] = ("default",),
+    make_segmenter: Callable[[str], Segmenter] = lambda language: PlainSegmenter(),  # type: ignore[assignment,return-value]
+) -> Engine:
     """An engine that beeps."""
     return Engine.over(
         tone,
-        lambda language: PlainSegmenter(),  # type: ignore[arg-type,return-value]
+        make_segmenter,
         voices=lambda: voices,
         max_streams=max_streams,
         is_alive=lambda: not tone.is_dead,

@@ -41,8 +41,10 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_CHARS_PER_TURN = 1_000
-"""Text that is segmented in one turn of the event loop, so that a long text does not block it."""
+_CHARS_PER_TURN = 500
+"""Text that is segmented in one turn of the event loop, so that a long text does not block it (about 5 ms)."""
+_RELEASE_CHARS = 20
+"""A tail that is shorter than this waits for its end: alone it would be spoken badly."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +53,7 @@ class SpeechLimits:
 
     max_chars: text that may be pushed in all. max_buffer_s: audio that may wait for the reader; a backend
     that rests on unread audio, as it must, never comes near it, and one that does not is stopped there.
-    release_s: speak what is there after so many seconds without new text (None: wait for its end).
+    release_s: speak a tail of some length after so many seconds without new text (None: wait for its end).
     silence_s: what a piece that says nothing sounds like. close_s: how long `aclose` waits for the backend.
     """
 
@@ -147,6 +149,7 @@ class LocalSpeech:
         self._shaper = _Shaper(sample_rate, self._limits.silence_s)
         self._inbox: deque[str | _Mark] = deque()
         self._num_chars = 0
+        self._segmented_chars = 0
         self._is_ended = False
         self._turn: asyncio.Handle | None = None
         self._release: asyncio.TimerHandle | None = None
@@ -264,12 +267,16 @@ class LocalSpeech:
             self._fail(GenerationFailed(f"the text could not be segmented ({type(error).__name__})"))
         if self._inbox:
             self._turn = self._loop.call_soon(self._work)
-        elif self._limits.release_s is not None and not self._is_ended and not self._is_over:
+        elif self._limits.release_s is not None and not self._is_over and self._has_tail():
             self._release = self._loop.call_later(self._limits.release_s, self.flush)
+
+    def _has_tail(self) -> bool:
+        return not self._is_ended and self._num_chars - self._segmented_chars >= _RELEASE_CHARS
 
     def _say(self, segments: list[Segment]) -> None:
         for segment in segments:
             self._shaper.announce(segment)
+            self._segmented_chars += len(segment.text)
             if segment.spoken:
                 self._backend.say(self._stream, segment)
 

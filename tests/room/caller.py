@@ -1,0 +1,109 @@
+"""The other side of the room: joins, listens at 48 kHz, and keeps every frame with its time of arrival."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from livekit import api, rtc
+from tests.room.livekit_server import KEY, SECRET, RoomServer
+
+HZ = 48_000
+LOUD = 300.0
+"""Root mean square of an int16 frame that counts as sound: -41 dBFS, far over Opus' idle noise."""
+
+
+@dataclass(slots=True)
+class Heard:
+    at: float
+    pcm: np.ndarray[Any, np.dtype[np.int16]]
+
+    @property
+    def is_loud(self) -> bool:
+        return bool(np.sqrt(np.mean(self.pcm.astype(np.float64) ** 2)) > LOUD)
+
+
+@dataclass(slots=True)
+class Caller:
+    room: rtc.Room
+    frames: list[Heard] = field(default_factory=list)
+    track: rtc.RemoteAudioTrack | None = None
+    agent: str = ""
+
+    async def order(self, method: str, **values: object) -> dict[str, Any]:
+        answer = await self.room.local_participant.perform_rpc(
+            destination_identity=self.agent, method=method, payload=json.dumps(values), response_timeout=10
+        )
+        return dict(json.loads(answer))
+
+    def loud_times(self, since: float = 0.0) -> list[float]:
+        return [frame.at for frame in self.frames if frame.at >= since and frame.is_loud]
+
+    def pcm(self, since: float = 0.0, until: float = float("inf")) -> np.ndarray[Any, np.dtype[np.float32]]:
+        parts = [frame.pcm for frame in self.frames if since <= frame.at < until]
+        return np.concatenate([np.zeros(0, np.int16), *parts]).astype(np.float32) / 32_768
+
+    async def until_loud(self, since: float, limit_s: float = 20.0) -> float:
+        async with asyncio.timeout(limit_s):
+            while not (times := self.loud_times(since)):
+                await asyncio.sleep(0.01)
+        return times[0]
+
+    async def until_quiet(self, for_s: float = 1.0, limit_s: float = 60.0) -> float:
+        """Wait for so much silence after sound; the time of the last sound."""
+        async with asyncio.timeout(limit_s):
+            while not (times := self.loud_times()) or time.time() - times[-1] < for_s:
+                await asyncio.sleep(0.05)
+        return times[-1]
+
+    async def reception(self) -> tuple[int, int]:
+        """WebRTC's own count of samples it had to invent, and of all samples; zeros before the first packet."""
+        assert self.track is not None
+        for stat in await self.track.get_stats():
+            if stat.HasField("inbound_rtp"):
+                return stat.inbound_rtp.inbound.concealed_samples, stat.inbound_rtp.inbound.total_samples_received
+        return 0, 0
+
+
+@contextlib.asynccontextmanager
+async def calling(server: RoomServer, *, limit_s: float = 60.0) -> AsyncIterator[Caller]:
+    """In a new room, once the agent has joined and its track is there."""
+    name = f"room-{uuid.uuid4().hex[:8]}"
+    grants = api.VideoGrants(room_join=True, room=name)
+    token = api.AccessToken(KEY, SECRET).with_identity("caller").with_grants(grants).to_jwt()
+    caller = Caller(rtc.Room())
+    subscribed = asyncio.Event()
+
+    def on_track(track: rtc.Track, publication: rtc.RemoteTrackPublication, who: rtc.RemoteParticipant) -> None:
+        if isinstance(track, rtc.RemoteAudioTrack):
+            caller.track, caller.agent = track, who.identity
+            subscribed.set()
+
+    caller.room.on("track_subscribed", on_track)
+    await caller.room.connect(server.url, token)
+    try:
+        async with asyncio.timeout(limit_s):
+            await subscribed.wait()
+        async with asyncio.TaskGroup() as group:
+            stream = rtc.AudioStream(caller.track, sample_rate=HZ, num_channels=1)
+            listener = group.create_task(_listen(stream, caller))
+            try:
+                yield caller
+            finally:
+                listener.cancel()
+                await stream.aclose()
+    finally:
+        await caller.room.disconnect()
+
+
+async def _listen(stream: rtc.AudioStream, caller: Caller) -> None:
+    async for event in stream:
+        caller.frames.append(Heard(time.time(), np.frombuffer(event.frame.data, np.int16).copy()))

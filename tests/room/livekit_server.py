@@ -1,0 +1,107 @@
+"""A real LiveKit server on 127.0.0.1, built from its Go module when it is not there yet."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+MODULE = "github.com/livekit/livekit-server/cmd/server@v1.11.0"
+KEY, SECRET = "devkey", "secret-secret-secret-secret-secret"
+"""The default secret of ``--dev`` is so short that signing with it warns."""
+_ROOT = Path(__file__).parents[2]
+_BUILD_S = 600
+
+
+@dataclass(frozen=True, slots=True)
+class RoomServer:
+    url: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"LIVEKIT_URL": self.url, "LIVEKIT_API_KEY": KEY, "LIVEKIT_API_SECRET": SECRET}
+
+
+def binary() -> Path:
+    """The repository's own, or else one in Go's folder; built when there is none. Raises RuntimeError without Go."""
+    own = _ROOT / ".tools" / "bin" / "livekit-server"
+    for found in (own, Path(os.environ.get("GOBIN") or Path.home() / "go" / "bin") / "server"):
+        if found.exists():
+            return found
+    if shutil.which("go") is None:
+        raise RuntimeError("the room tests need a LiveKit server: install Go, and they build one")
+    own.parent.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "GOBIN": str(own.parent)}
+    subprocess.run(["go", "install", MODULE], env=environment, check=True, timeout=_BUILD_S)
+    return (own.parent / "server").rename(own)
+
+
+def free_port(kind: int = socket.SOCK_STREAM) -> int:
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def running_server(log: Path) -> Iterator[RoomServer]:
+    port = free_port()
+    udp_port = free_port(socket.SOCK_DGRAM)
+    rtc = {
+        "tcp_port": free_port(),
+        "udp_port": udp_port,
+        "enable_loopback_candidate": True,
+        "stun_servers": [f"127.0.0.1:{udp_port}"],  # the default ones are on the internet
+    }
+    config = json.dumps({"port": port, "rtc": rtc, "keys": {KEY: SECRET}})
+    command = [str(binary()), "--dev", "--bind", "127.0.0.1", "--node-ip", "127.0.0.1", "--config-body", config]
+    with running(command, log, os.environ):
+        wait_for_port(port)
+        yield RoomServer(f"ws://127.0.0.1:{port}")
+
+
+@contextlib.contextmanager
+def running(command: list[str], log: Path, environment: dict[str, str] | os._Environ[str]) -> Iterator[int]:
+    """A process for the length of the block; what it prints goes to `log`."""
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            command, stdout=out, stderr=subprocess.STDOUT, env=dict(environment), cwd=_ROOT, start_new_session=True
+        )
+        try:
+            yield process.pid
+        finally:
+            process.terminate()
+            try:
+                process.wait(timeout=2)
+            except subprocess.TimeoutExpired:
+                pass
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # its own group: nobody else's process is in it
+            process.wait(timeout=10)
+
+
+def wait_for_line(log: Path, text: str, *, limit_s: float = 30.0) -> None:
+    deadline = time.monotonic() + limit_s
+    while text not in log.read_text(errors="replace"):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{log} never said {text!r}")
+        time.sleep(0.05)
+
+
+def wait_for_port(port: int, *, limit_s: float = 20.0) -> None:
+    deadline = time.monotonic() + limit_s
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
