@@ -113,8 +113,8 @@ class Tables:
     """What is looked up instead of computed, float32.
 
     text_embedding [text ids, D], text_positions, mel_embedding [V, D], mel_positions, mel_stats [80],
-    speaker_window [400] and speaker_filters [257, 64] of the speaker encoder's front end, latent_gain and
-    latent_bias [D]: scale and offset of the latents, for trying a vocoder on likely input.
+    speaker_emphasis [2], speaker_window [400] and speaker_filters [257, 64] of the speaker encoder's front end,
+    latent_gain and latent_bias [D]: scale and offset of the latents, for trying a vocoder on likely input.
     """
 
     text_embedding: Float32
@@ -122,6 +122,7 @@ class Tables:
     mel_embedding: Float32
     mel_positions: Float32
     mel_stats: Float32
+    speaker_emphasis: Float32
     speaker_window: Float32
     speaker_filters: Float32
     latent_gain: Float32

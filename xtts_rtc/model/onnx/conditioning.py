@@ -47,7 +47,8 @@ class Conditioner:
 
     def _speaker_embedding(self, clip: Float32) -> Float32:
         slow = resample(clip, MODEL_HZ, SPEAKER_HZ)
-        mel = speaker_mel(slow, self._tables.speaker_window, self._tables.speaker_filters)
+        tables = self._tables
+        mel = speaker_mel(slow, tables.speaker_emphasis, tables.speaker_window, tables.speaker_filters)
         return self._run("speaker", mel)
 
     def _run(self, name: str, mel: Float32) -> Float32:

@@ -158,11 +158,11 @@ class OnnxGpt:
         return latents[0], logits[0]
 
     def _move(self, source: int, target: int) -> None:
-        """Exchange two rows; only positions in use are copied."""
-        longest = max(self._length(source), self._length(target))
-        kept = self._kv[:, target, :, : self._length(target)].copy()
-        self._kv[:, target, :, :longest] = self._kv[:, source, :, :longest]
-        self._kv[:, source, :, : kept.shape[2]] = kept
+        """Exchange two rows' memory, the map's already being exchanged; only positions in use are copied."""
+        moved, kept_positions = self._length(target), self._length(source)
+        kept = self._kv[:, target, :, :kept_positions].copy()
+        self._kv[:, target, :, :moved] = self._kv[:, source, :, :moved]
+        self._kv[:, source, :, :kept_positions] = kept
 
     def _binding(self, first: int, stop: int) -> ort.IOBinding:
         """KV rows [first, stop) bound as past and present."""

@@ -35,16 +35,22 @@ def conditioning_mel(clip: Float32, mel_stats: Float32) -> Float32:
     return np.asarray(np.log(np.maximum(mel, 1e-5)) / mel_stats[:, None], np.float32)
 
 
-def speaker_mel(clip: Float32, window: Float32, filters: Float32) -> Float32:
-    """Clip [S] at `SPEAKER_HZ` to mel power [64, S // 160 + 1], pre-emphasis 0.97 before it.
+def speaker_mel(clip: Float32, emphasis: Float32, window: Float32, filters: Float32) -> Float32:
+    """Clip [S] at `SPEAKER_HZ` to mel power [64, S // 160 + 1], pre-emphasis before it.
 
-    As BaseEncoder.get_torch_mel_spectrogram_class in TTS/encoder/models/base_encoder.py. The window [400] and
-    the filters [257, 64] are buffers of a checkpoint, rounded where it is stored as bf16: its own are used.
+    As BaseEncoder.get_torch_mel_spectrogram_class in TTS/encoder/models/base_encoder.py. emphasis [2], window
+    [400] and filters [257, 64] are buffers of a checkpoint and rounded where it is stored as bf16 (0.97 becomes
+    0.969, which moves the embedding by 1e-4): its own are used.
     """
-    x = clip.astype(np.float64)
-    x = x - _PREEMPHASIS * np.concatenate([x[1:2], x[:-1]])  # reflect padding: sample -1 is sample 1
+    before = np.concatenate([clip[1:2], clip[:-1]])  # reflect padding: sample -1 is sample 1
+    x = (emphasis[0] * before + emphasis[1] * clip).astype(np.float64)
     power = _power(x, window.astype(np.float64), _SPEAKER_N_FFT, _SPEAKER_HOP)
     return np.asarray(filters.T.astype(np.float64) @ power, np.float32)
+
+
+def speaker_emphasis() -> Float32:
+    """The speaker encoder's pre-emphasis [2], for a checkpoint that does not hold it."""
+    return np.array([-_PREEMPHASIS, 1], np.float32)
 
 
 def speaker_window() -> Float32:
@@ -81,7 +87,9 @@ def _resample_kernels(source_hz: int, target_hz: int) -> tuple[Float64, int, int
     base = min(source, target) * _ROLLOFF
     width = int(np.ceil(_ZERO_CROSSINGS * source / base))
     taps = np.arange(-width, width + source) / source
-    t = (np.arange(0, -target, -1)[:, None] / target + taps[None]) * base
+    # torchaudio has these phases in float32, and `base` makes 1e-5 of their rounding.
+    phases = np.arange(0, -target, -1, dtype=np.float32) / np.float32(target)
+    t = (phases[:, None].astype(np.float64) + taps[None]) * base
     t = np.clip(t, -_ZERO_CROSSINGS, _ZERO_CROSSINGS)
     window = np.cos(t * np.pi / _ZERO_CROSSINGS / 2) ** 2
     return np.sinc(t) * window * base / source, width, source
@@ -111,4 +119,12 @@ def _filters(rate_hz: int, n_fft: int, num_mels: int, top_hz: float, is_slaney: 
     return bank * (2 / (edges[2:] - edges[:-2]))[:, None] if is_slaney else bank
 
 
-__all__ = ["SPEAKER_HZ", "conditioning_mel", "resample", "speaker_filters", "speaker_mel", "speaker_window"]
+__all__ = [
+    "SPEAKER_HZ",
+    "conditioning_mel",
+    "resample",
+    "speaker_emphasis",
+    "speaker_filters",
+    "speaker_mel",
+    "speaker_window",
+]
