@@ -8,11 +8,13 @@ _DIGITS = "〇一二三四五六七八九"
 _SPELLED = ("ゼロ", "一", "二", "三", "四", "五", "六", "七", "八", "九")
 _PLACES = ("", "十", "百", "千")
 _GROUPS = ("", "万", "億", "兆", "京")
+_TELEPHONE = re.compile(r"(?<![0-9-])0[0-9]*(?:-[0-9]+)+")
 _NUMBER = re.compile(r"([0-9]+(?:,[0-9]{3})*)(?:\.([0-9]+))?")
 
 
 def expand_numbers(text: str) -> str:
     """Every number of ASCII digits in kanji: 2024 is 二千二十四. A leading zero or over 20 digits: one by one."""
+    text = _TELEPHONE.sub(lambda found: "、".join(map(_spell, found[0].split("-"))), text)
     return _NUMBER.sub(_read, text)
 
 

@@ -122,7 +122,7 @@ class Cleaner:
                     self._plain(*item)
 
     def _opens_hold(self, char: str) -> bool:
-        if char in "[]!<&\\*_-–":
+        if char in "[]!<&\\*_-–`":
             return True
         return self._is_line_start and (char in _AT_LINE_START or char.isascii() and char.isdigit())
 
@@ -147,15 +147,15 @@ class Cleaner:
 
     def _line_markup(self, held: str, waiting: deque[tuple[str, int]]) -> bool | None:
         """Markup that only counts at the start of a line. True: done, False: wait, None: it is none."""
-        at = self._hold[-1][1]
+        at, before = self._hold[-1][1], self._hold[0][1] - 1
         if held[0] == ">":
             waiting.appendleft(self._hold[-1])
             return True
         if _BULLET.fullmatch(held) or _HEADING.fullmatch(held) or _CHECKBOX.fullmatch(held):
-            self._break(at)
+            self._break(before)
             return True
         if _NUMBERED.fullmatch(held):
-            self._break(self._hold[0][1])
+            self._break(before)
             for char, where in self._hold[:-2]:
                 self._emit(char, where)
             # A comma: the full stop would make an ordinal of it in German, and a sentence in all others.
@@ -163,11 +163,11 @@ class Cleaner:
             self._emit(" ", at)
             return True
         if fence := _FENCE.fullmatch(held):
-            self._toggle_fence(fence[1], fence[2], at)
+            self._toggle_fence(fence[1], fence[2], before)
             return True
         if _RULE.fullmatch(held):
             waiting.appendleft(self._hold[-1])
-            self._break(at)
+            self._break(before)
             return True
         return False if _LINE_MORE.fullmatch(held) else None
 
@@ -179,12 +179,11 @@ class Cleaner:
 
     def _skip_code(self, char: str, at: int) -> None:
         if char != "\n":
-            # More than the fence itself is never needed of a line of code.
-            if len(self._fence_line) < 80:
-                self._fence_line += char
+            # More than a fence is never needed of a line of code.
+            self._fence_line = (self._fence_line + char)[-80:]
             return
-        line, self._fence_line = self._fence_line.strip(), ""
-        if line.startswith(self._fence) and not line.strip(self._fence[0]):
+        line, self._fence_line = self._fence_line.rstrip(), ""
+        if line.endswith(self._fence):
             self._fence, self._is_line_start = "", True
             self._break(at)
 
@@ -192,6 +191,8 @@ class Cleaner:
         first = held[0]
         if first in "*_-–":
             return self._run(held, waiting)
+        if first == "`":
+            return self._inline_fence(held)
         if first == "[":
             return True if _NOTE.fullmatch(held) else False if _NOTE_MORE.fullmatch(held) else None
         if first == "]":
@@ -206,6 +207,14 @@ class Cleaner:
             self._plain(*self._hold[1])
             return True
         return None
+
+    def _inline_fence(self, held: str) -> bool | None:
+        """A fence that a model forgot to put on a line of its own."""
+        if fence := _FENCE.fullmatch(held):
+            self._toggle_fence(fence[1], fence[2], self._hold[0][1] - 1)
+            self._is_line_start = True
+            return True
+        return False if _LINE_MORE.fullmatch(held) else None
 
     def _run(self, held: str, waiting: deque[tuple[str, int]]) -> bool:
         """Emphasis or dashes: a run of one character, judged when the next one is there."""

@@ -20,9 +20,10 @@ from xtts_rtc.text import chinese, hindi, lexicon, romanize
 _NUMBER = re.compile(r"[0-9]+")
 _DECIMAL = re.compile(r"[0-9]+[.,][0-9]+")
 _CURRENCY = {
-    code: re.compile(rf"{sign}[0-9.,]*[0-9]+|[0-9.,]*[0-9]+{sign}")
+    code: re.compile(rf"{sign}[0-9.,]*[0-9]|[0-9.,]*[0-9]{sign}")
     for code, sign in (("GBP", "£"), ("USD", r"\$"), ("EUR", "€"))
 }
+_CURRENCY_SIGNS = frozenset("£$€")
 _WITH_COMMAS = re.compile(r"\b\d{1,3}(?:,\d{3})*(?:\.\d+)?\b")
 # The unescaped point is the reference's: it takes any character between two groups of three.
 _WITH_POINTS = re.compile(r"\b\d{1,3}(?:.\d{3})*(?:,\d+)?\b")
@@ -75,7 +76,7 @@ def _expand_currencies(text: str, language: str) -> str:
     if language == "hi":
         text = _RUPEES.sub(lambda found: f"{found[1]} रुपये", text)
     try:
-        for code, pattern in _CURRENCY.items():
+        for code, pattern in _CURRENCY.items() if not _CURRENCY_SIGNS.isdisjoint(text) else ():
             text = pattern.sub(_currency_reader(code, language), text)
     except MissingExtra:
         raise

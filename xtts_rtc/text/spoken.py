@@ -28,9 +28,9 @@ _DOT_WORDS = {
 _QUOTES = str.maketrans(dict.fromkeys("“”„‟«»〝〞＂「」『』《》〈〉", '"') | dict.fromkeys("‘’‚‛‹›＇", "'"))
 
 _ADDRESS = re.compile(
-    r"(?:https?|ftp|wss?)://[^\s\"'，。、]+|www\.[^\s\"'，。、]+|[\w.+-]+@[\w-]+(?:\.[\w-]+)+"
-    r"|\b(?:[a-zA-Z0-9-]+\.)+(?:com|org|net|edu|gov|io|ai|app|dev|info|eu|uk|de|fr|es|it|nl|pl|ru|cn|jp|kr|in|br|hu|cz|tr)"
-    r"\b(?![\w@])(?:/[^\s\"'，。、]*)?"
+    r"(?:https?|ftp|wss?)://[^\s\"'，。、]+|www\.[^\s\"'，。、]+|[a-zA-Z0-9_.+-]+@[a-zA-Z0-9-]+(?:\.[a-zA-Z0-9-]+)+"
+    r"|(?<![a-zA-Z0-9])(?:[a-zA-Z0-9-]+\.)+(?:com|org|net|edu|gov|io|ai|app|dev|info|eu|uk|de|fr|es|it|nl|pl|ru|cn|jp|kr|in|br|hu|cz|tr)"
+    r"(?![a-zA-Z0-9@])(?:/[^\s\"'，。、]*)?"
 )
 _SCHEME = re.compile(r"^(?:(?:https?|ftp|wss?)://)?(?:www\.)?")
 _VERSION = re.compile(r"(?<![\d.])\d+(?:\.\d+){2,}(?![\d.]*\d)")
@@ -106,7 +106,7 @@ def _punctuate(text: str) -> str:
 def _pause(text: str, found: re.Match[str], mark: str) -> str:
     """`mark` where a line ended in a word, else a space."""
     before = text[: found.start()].rstrip("\"')”’")[-1:]
-    return mark if before.isalnum() and found.end() < len(text) else " "
+    return mark if before and before not in _MARKS + "—…" and found.end() < len(text) else " "
 
 
 def _read_ellipsis(found: re.Match[str]) -> str:
