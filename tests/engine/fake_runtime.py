@@ -19,7 +19,7 @@ DIM = 4
 class FakeRuntime:
     """Row state is (seed of the text, number of tokens); the stop token comes after `length` tokens.
 
-    `hook` is called with "prefill", "step" or "decode" and the slots before each call.
+    `hook` is called before each call: ("prefill" or "step", slots) or ("decode", [number of frames]).
     """
 
     def __init__(self, num_slots: int = 4, length: int = 60) -> None:
@@ -55,7 +55,7 @@ class FakeRuntime:
         self.rows.pop(slot, None)
 
     def decode(self, frames: Float32, voice: Conditioning) -> Float32:
-        self._enter("decode", [])
+        self._enter("decode", [frames.shape[1]])
         return np.repeat(frames[0], 256).astype(np.float32)
 
     def condition(self, clips: list[Float32]) -> tuple[Float32, Float32]:

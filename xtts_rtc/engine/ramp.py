@@ -42,10 +42,11 @@ class Costs:
         self.step_s[batch] = _smooth(self.step_s.get(batch, 0.0), seconds)
 
     def step(self, batch: int) -> float:
-        """Expected time of one step of `batch` rows, from the nearest batch that was measured."""
+        """Expected time of one step of `batch` rows, between the nearest batches that were measured."""
         if not self.step_s:
             return 0.0
-        return self.step_s[min(self.step_s, key=lambda known: abs(known - batch))]
+        sizes = sorted(self.step_s)
+        return float(np.interp(batch, sizes, [self.step_s[size] for size in sizes]))
 
     def chunk(self, tokens: int, num_streams: int) -> float:
         """Time until a stream's next chunk of `tokens` is out while `num_streams` take turns."""

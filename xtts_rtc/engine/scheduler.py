@@ -2,7 +2,8 @@
 
 The rule is earliest deadline first. A speaking stream's deadline is the moment its listener has heard
 everything, less the time its next chunk takes to make; a stream without audio is due at once, but does not
-push in when that would make a speaking one late. One that is `max_ahead_s` ahead rests and costs nothing.
+push in when that would make a speaking one late. A listener is only admitted while the measured times say that
+all of them can be served in real time (the first always is). One that is `max_ahead_s` ahead rests and costs nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +14,10 @@ from dataclasses import dataclass
 
 from xtts_rtc.engine.ramp import Costs
 from xtts_rtc.engine.request import Need, Stream
+
+_ADMISSION_TOKENS = 12  # chunks while streams settle in; with larger ones a full machine stutters at first
+_ADMISSION_FACTOR = 0.9
+_FIRST = {Need.VOCODE: 2e-3, Need.PREFILL: 1e-3}  # among newcomers: audio that is ready, then those who can share steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +48,24 @@ class Scheduler:
         return [*self.active.values(), *self.waiting]
 
     def admit(self, now: float) -> list[Stream]:
-        """Give free slots to those who waited longest; returns who got one."""
+        """Give free slots to those who waited longest, as long as all who speak stay in real time."""
         admitted = []
-        while self._free and self.waiting:
+        while self._free and self.waiting and self._holds(self.waiting[0]):
             stream = self.waiting.popleft()
             stream.slot = self._free.pop()
             stream.admitted_at = now
             self.active[stream.id] = stream
             admitted.append(stream)
         return admitted
+
+    def why_full(self) -> str:
+        """The reason why the first in line still waits, for an error message."""
+        if not self._free:
+            return f"all {len(self.active)} streams are taken; try again in a moment"
+        return (
+            f"{self._num_speaking()} streams speak, and one more would make them stutter on this machine"
+            f" (measured real-time factor {self._factor():.2f}); try again in a moment"
+        )
 
     def expired(self, now: float) -> list[Stream]:
         """Those who waited `max_queue_s` for a slot; the caller fails and removes them."""
@@ -88,6 +102,15 @@ class Scheduler:
         ]
         return max(0.0, min(times)) if times else None
 
+    def _num_speaking(self) -> int:
+        return sum(stream.request.is_realtime for stream in self.active.values())
+
+    def _factor(self) -> float:
+        return self._costs.realtime_factor(_ADMISSION_TOKENS, self._num_speaking() + 1)
+
+    def _holds(self, stream: Stream) -> bool:
+        return not stream.request.is_realtime or self._num_speaking() == 0 or self._factor() <= _ADMISSION_FACTOR
+
     def _rests(self, stream: Stream, now: float) -> bool:
         return stream.need is not Need.CLOSE and stream.ahead_s(now) > self._max_ahead_s
 
@@ -96,7 +119,7 @@ class Scheduler:
             return float("-inf")
         waits = now - (stream.text_at if stream.text_at is not None else stream.opened_at)
         if stream.is_starved:  # nothing to hear: due at once, first come first served
-            return self._costs.prefill_s - 1e-3 * waits
+            return self._costs.prefill_s - _FIRST.get(stream.need, 0.0) - 1e-5 * waits
         if not stream.request.is_realtime:
             return 1.0 + stream.ahead_s(now)
         tokens = 0 if stream.decode is None else stream.decode.chunk_tokens - stream.decode.num_waiting

@@ -69,7 +69,7 @@ class XttsBackend:
         self._clock = clock
         self._max_waiting = max_waiting
         self._costs = Costs()
-        self._batch = Batch(runtime, frontend, self._costs)
+        self._batch = Batch(runtime, frontend, self._costs, clock)
         self._num_slots = runtime.num_slots
         self._scheduler = Scheduler(
             num_slots=runtime.num_slots, costs=self._costs, max_ahead_s=max_ahead_s, max_queue_s=max_queue_s
@@ -194,7 +194,7 @@ class XttsBackend:
         for stream in [s for s in self._scheduler.streams() if s.cancelled_at is not None]:
             self._finish(stream, is_cancelled=True)
         for stream in self._scheduler.expired(now):
-            self._fail(stream, EngineFull(f"all {self._num_slots} streams are taken; try again in a moment"))
+            self._fail(stream, EngineFull(self._scheduler.why_full()))
 
     def _admit(self, stream: Stream) -> None:
         try:
