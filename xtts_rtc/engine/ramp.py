@@ -50,8 +50,11 @@ class Costs:
 
     def chunk(self, tokens: int, num_streams: int) -> float:
         """Time until a stream's next chunk of `tokens` is out while `num_streams` take turns."""
-        frames = tokens * FRAMES_PER_TOKEN + 2 * CONTEXT_FRAMES
-        return tokens * self.step(num_streams) + num_streams * frames * self.frame_s
+        return tokens * self.step(num_streams) + num_streams * self.window(tokens)
+
+    def window(self, tokens: int) -> float:
+        """Time of one vocoder call for `tokens` new latents."""
+        return (tokens * FRAMES_PER_TOKEN + 2 * CONTEXT_FRAMES) * self.frame_s
 
     def realtime_factor(self, tokens: int, num_streams: int) -> float:
         """Making time over playing time for chunks of `tokens`; over 1 there must be gaps."""

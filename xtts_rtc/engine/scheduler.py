@@ -12,11 +12,12 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from xtts_rtc.engine.ramp import Costs
+from xtts_rtc.engine.ramp import LADDER, Costs
 from xtts_rtc.engine.request import Need, Stream
 
 _ADMISSION_TOKENS = 12  # chunks while streams settle in; with larger ones a full machine stutters at first
 _ADMISSION_FACTOR = 0.9
+_RESERVE_S = 0.04  # what an unlucky step or a busy machine may add
 _FIRST = {Need.VOCODE: 2e-3, Need.PREFILL: 1e-3}  # among newcomers: audio that is ready, then those who can share steps
 
 
@@ -90,6 +91,8 @@ class Scheduler:
         first = min(ready, key=lambda stream: self._slack_s(stream, now))
         if first.need is not Need.STEP:
             return Work(first.need, [first])
+        if pressed := [stream for stream in ready if self._is_pressed(stream, now)]:
+            return Work(Need.VOCODE, [min(pressed, key=lambda stream: stream.plays_until)])
         return Work(Need.STEP, [s for s in ready if s.decode is not None and not s.decode.is_stopped])
 
     def wake_in_s(self, now: float) -> float | None:
@@ -114,6 +117,13 @@ class Scheduler:
     def _rests(self, stream: Stream, now: float) -> bool:
         return stream.need is not Need.CLOSE and stream.ahead_s(now) > self._max_ahead_s
 
+    def _is_pressed(self, stream: Stream, now: float) -> bool:
+        """Its listener would run dry while it waits for a chunk of the planned size; better a small one now."""
+        decode = stream.decode
+        if decode is None or stream.is_starved or not stream.request.is_realtime or decode.num_waiting < LADDER[0]:
+            return False
+        return stream.plays_until - now < self._costs.window(decode.num_waiting) + _RESERVE_S
+
     def _slack_s(self, stream: Stream, now: float) -> float:
         if stream.need is Need.CLOSE:
             return float("-inf")
@@ -122,8 +132,15 @@ class Scheduler:
             return self._costs.prefill_s - _FIRST.get(stream.need, 0.0) - 1e-5 * waits
         if not stream.request.is_realtime:
             return 1.0 + stream.ahead_s(now)
-        tokens = 0 if stream.decode is None else stream.decode.chunk_tokens - stream.decode.num_waiting
-        return stream.plays_until - now - self._costs.chunk(max(0, tokens), 1)
+        return stream.plays_until - now - self._until_chunk_s(stream)
+
+    def _until_chunk_s(self, stream: Stream) -> float:
+        """Time to make the stream's next chunk if nothing else comes between but the shared steps."""
+        decode = stream.decode
+        if decode is None:
+            return self._costs.prefill_s + self._costs.chunk(LADDER[0], 1)
+        missing = 0 if decode.is_stopped else max(0, decode.chunk_tokens - decode.num_waiting)
+        return missing * self._costs.step(len(self.active)) + self._costs.window(decode.num_waiting + missing)
 
 
 __all__ = ["Scheduler", "Work"]
