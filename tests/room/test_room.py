@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -16,7 +14,8 @@ pytest.importorskip("livekit.agents")
 
 from tests.fakes import serving, tone_engine
 from tests.room.caller import HZ, Caller, calling
-from tests.room.livekit_server import RoomServer, free_port, running, running_server, wait_for_line
+from tests.room.conftest import working
+from tests.room.livekit_server import RoomServer, free_port
 from xtts_rtc.api import Engine
 from xtts_rtc.engine.tone import ToneBackend, pitch_hz
 from xtts_rtc.text.segmenter import Segmenter
@@ -31,24 +30,15 @@ TEXT = (
 
 
 @pytest.fixture(scope="module")
-def room_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RoomServer]:
-    with running_server(tmp_path_factory.mktemp("livekit") / "server.log") as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
 def engine_port() -> int:
     return free_port()
 
 
 @pytest.fixture(scope="module")
-def worker(room_server: RoomServer, engine_port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def worker(room_server: RoomServer, engine_port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     log = tmp_path_factory.mktemp("worker") / "worker.log"
-    environment = {**os.environ, **room_server.environment, "XTTS_URL": f"http://127.0.0.1:{engine_port}"}
-    script = str(Path(__file__).with_name("speaking_worker.py"))
-    with running([sys.executable, script, "start"], log, environment):
-        wait_for_line(log, "registered worker")  # a room that is older than its worker gets no agent
-        yield log
+    with working(Path(__file__).with_name("speaking_worker.py"), "start", room_server, engine_port, log):
+        yield
 
 
 @pytest.fixture
@@ -65,7 +55,7 @@ async def engine(tone: ToneBackend, engine_port: int) -> AsyncIterator[Engine]:
 
 
 @pytest.fixture
-async def caller(room_server: RoomServer, worker: Path, engine: Engine) -> AsyncIterator[Caller]:
+async def caller(room_server: RoomServer, worker: None, engine: Engine) -> AsyncIterator[Caller]:
     async with calling(room_server) as caller:
         yield caller
 

@@ -1,0 +1,28 @@
+"""One LiveKit server for all room tests, and a worker on it for an engine's port."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.room.livekit_server import RoomServer, running, running_server, wait_for_line
+
+
+@pytest.fixture(scope="session")
+def room_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RoomServer]:
+    with running_server(tmp_path_factory.mktemp("livekit") / "server.log") as server:
+        yield server
+
+
+@contextlib.contextmanager
+def working(script: Path, command: str, room_server: RoomServer, engine_port: int, log: Path) -> Iterator[None]:
+    """A worker process that is registered, speaking through the engine server on a port."""
+    environment = {**os.environ, **room_server.environment, "XTTS_URL": f"http://127.0.0.1:{engine_port}"}
+    with running([sys.executable, str(script), command], log, environment):
+        wait_for_line(log, "registered worker")  # a room that is older than its worker gets no agent
+        yield
