@@ -44,6 +44,12 @@ class Engine(ABC):
         *,
         model: str = "embedded",
         device: str = "auto",
+        backend: str = "auto",
+        vocoder: str = "auto",
+        precision: str = "int8",
+        half: bool = False,
+        compile: bool = False,
+        deepspeed: bool = False,
         speakers_dir: str | Path | None = None,
         cache_dir: str | Path | None = None,
         max_streams: int = 4,
@@ -53,22 +59,34 @@ class Engine(ABC):
         """Load a model into this process; blocks for seconds, so never call it on an event loop.
 
         model: ``embedded``, ``random-tiny``, ``random-full`` or a folder. device: ``auto``, ``cpu``,
-        ``cuda`` or ``cuda:N``. speakers_dir: a folder of clips, by default ``speakers/``.
+        ``cuda`` or ``cuda:N``. backend: ``auto``, ``onnx`` (CPU) or ``torch``. vocoder: ``auto`` or a name of
+        the onnx backend's. precision: of a checkpoint that is converted for it. half, compile and deepspeed
+        are for CUDA. speakers_dir: a folder of clips, by default ``speakers/``.
         Raises MissingExtra, CheckpointError, ConfigError or BadClip.
         """
         from xtts_rtc.engine.loading import load_engine
+        from xtts_rtc.engine.runtimes import ModelChoice
 
-        loaded = load_engine(
-            model=model,
+        choice = ModelChoice(
+            name=model,
             device=device,
+            backend=backend,
+            vocoder=vocoder,
+            precision=precision,
+            half=half,
+            compile=compile,
+            deepspeed=deepspeed,
+        )
+        loaded = load_engine(
+            choice,
             speakers_dir=Path(speakers_dir or "speakers"),
             cache_dir=Path(cache_dir) if cache_dir else default_cache_dir(),
             max_streams=max_streams,
             max_queue_s=max_queue_s,
             max_ahead_s=max_ahead_s,
         )
-        backend = loaded.backend
-        return _LocalEngine(backend, loaded.model.segmenter, loaded.voices.ids, max_streams, lambda: backend.is_ready)
+        running = loaded.backend
+        return _LocalEngine(running, loaded.model.segmenter, loaded.voices.ids, max_streams, lambda: running.is_ready)
 
     @classmethod
     def connect(cls, url: str, *, api_key: str | None = None, connect_timeout_s: float = 5.0) -> Engine:

@@ -21,7 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xtts_rtc.engine.loading import DEFAULT_CLIP, LoadedRuntime, load_runtime
+from xtts_rtc.api import default_cache_dir
+from xtts_rtc.engine.loading import DEFAULT_CLIP
+from xtts_rtc.engine.runtimes import LoadedRuntime, ModelChoice, load_runtime
 from xtts_rtc.engine.worker import XttsBackend
 from xtts_rtc.errors import XttsRtcError
 from xtts_rtc.model.interface import Runtime
@@ -154,10 +156,8 @@ class _OneVoice:
 class Bench:
     """One model, measured. num_streams is the most that will speak at once."""
 
-    def __init__(self, model: str, *, device: str, num_streams: int, say: Callable[[str], None]) -> None:
-        self._say = say
-        self.model = model
-        self.loaded: LoadedRuntime = load_runtime(model, device=device, num_slots=num_streams)
+    def __init__(self, choice: ModelChoice, *, num_streams: int, cache_dir: Path) -> None:
+        self.loaded: LoadedRuntime = load_runtime(choice, num_slots=num_streams, cache_dir=cache_dir)
         latents, embedding = self.loaded.runtime.condition([read_clip(DEFAULT_CLIP).pcm])
         self.voice = Conditioning("bench", latents, embedding)
         runtime: Any = _FixedLength(self.loaded.runtime, NUM_TOKENS)
@@ -263,13 +263,16 @@ def _cpu_models() -> Iterator[str]:
 def measure(args: argparse.Namespace, say: Callable[[str], None]) -> dict[str, Any]:
     """Everything that was asked for, as the JSON that programs read."""
     counts = [int(n) for n in args.streams.split(",")]
-    model = args.settings.model.name
-    bench = Bench(model, device=args.settings.model.device, num_streams=max(counts), say=say)
+    asked = args.settings.model
+    model = asked.name
+    choice = ModelChoice(name=model, device=asked.device, backend=asked.backend, vocoder=asked.vocoder)
+    cache_dir = args.settings.voices.cache_dir or default_cache_dir()
+    bench = Bench(choice, num_streams=max(counts), cache_dir=cache_dir)
     try:
-        stock = _stock(bench) if args.against == "stock" else None
+        stock = _stock(bench, model) if args.against == "stock" else None
         ours, theirs = _in_turn(bench, stock, args.runs, say)
         report: dict[str, Any] = {"machine": machine(), "model": model, "sentence": SENTENCE}
-        mine = row_of("xtts-rtc", "torch", "fp32", ours)
+        mine = row_of("xtts-rtc", bench.loaded.backend, bench.loaded.precision, ours)
         report["rows"] = [asdict(mine)]
         say("streams and cancel")
         report["streams"] = [asdict(streams_row(bench, n)) for n in counts]
@@ -301,10 +304,16 @@ def _in_turn(
     return ours[1:], theirs[1:]
 
 
-def _stock(bench: Bench) -> Any:
+def _stock(bench: Bench, model: str) -> Any:
     from xtts_rtc.reference import StockXtts
 
-    return StockXtts(bench.loaded.xtts)
+    xtts = bench.loaded.xtts
+    if xtts is None:
+        from xtts_rtc.engine.runtimes import model_folder
+        from xtts_rtc.model.torch.checkpoint import load_model
+
+        xtts = load_model(model_folder(model) or model).xtts
+    return StockXtts(xtts)
 
 
 def _median_ms(seconds: Iterable[float]) -> float:
@@ -350,4 +359,4 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-__all__ = ["Bench", "Row", "StreamsRow", "machine", "measure", "row_of", "run", "streams_row", "table"]
+__all__ = ["Bench", "Row", "StreamsRow", "machine", "measure", "row_of", "run", "stock_run", "streams_row", "table"]

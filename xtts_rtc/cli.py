@@ -78,6 +78,7 @@ def _common_flags() -> argparse.ArgumentParser:
         "--model", dest="model.name", metavar="M", help="embedded, random-tiny, random-full or a folder"
     )
     common.add_argument("--device", dest="model.device", metavar="D", help="auto, cpu, cuda or cuda:N")
+    common.add_argument("--backend", dest="model.backend", metavar="B", help="auto, onnx or torch")
     common.add_argument(
         "--url", dest="server.url", metavar="URL", help="speak through this server instead of an engine of our own"
     )
@@ -298,14 +299,21 @@ def _engine(settings: Settings) -> Engine:
     server = settings.server
     if server.url:
         return Engine.connect(server.url, api_key=server.api_key.get_secret_value() if server.api_key else None)
+    model, engine = settings.model, settings.engine
     return Engine.load(
-        model=settings.model.name,
-        device=settings.model.device,
+        model=model.name,
+        device=model.device,
+        backend=model.backend,
+        vocoder=model.vocoder,
+        precision=model.precision,
+        half=model.half,
+        compile=model.compile,
+        deepspeed=model.deepspeed,
         speakers_dir=settings.voices.folder,
         cache_dir=settings.voices.cache_dir,
-        max_streams=settings.engine.max_streams,
-        max_queue_s=settings.engine.max_queue_s,
-        max_ahead_s=settings.engine.max_ahead_s,
+        max_streams=engine.max_streams,
+        max_queue_s=engine.max_queue_s,
+        max_ahead_s=engine.max_ahead_s,
     )
 
 

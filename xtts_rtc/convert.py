@@ -56,6 +56,28 @@ def convert(
     return write_bundle(weights, source, out, precision=precision, progress=progress)
 
 
+def convert_loaded(
+    loaded: Any,
+    name: str,
+    out: Path,
+    *,
+    precision: str = "int8",
+    progress: Progress = lambda share, what: None,
+) -> Manifest:
+    """Convert a model that torch holds already (`LoadedModel` of model/torch/checkpoint.py); otherwise as `convert`."""
+    arguments = {"gpt_n_heads": loaded.xtts.gpt.heads}
+    config = {"model": "xtts", "model_args": arguments, "languages": list(loaded.languages)}
+    source = Source(
+        config=json.dumps(config),
+        vocabulary=loaded.vocab,
+        licence="none: random numbers" if name.startswith("random") else PUBLISHED_LICENCE,
+        name=name,
+        speakers=loaded.speakers,
+        max_segment_chars=loaded.max_segment_chars,
+    )
+    return write_bundle(TorchWeights(loaded.xtts.state_dict()), source, out, precision=precision, progress=progress)
+
+
 class TorchWeights(Mapping[str, Float32]):
     """A torch state dict, each tensor converted to a float32 array when it is read."""
 
@@ -178,4 +200,4 @@ def _read_text(folder: Path, name: str) -> str:
         ) from None
 
 
-__all__ = ["PUBLISHED_LICENCE", "TorchWeights", "convert"]
+__all__ = ["PUBLISHED_LICENCE", "TorchWeights", "convert", "convert_loaded"]

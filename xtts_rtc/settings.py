@@ -44,8 +44,12 @@ class ModelSettings(_Section):
     device: str = Field(
         default="auto", pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$", description="auto, cpu, cuda or cuda:N"
     )
-    backend: Literal["auto", "torch"] = "auto"
-    """Which runtime computes; auto takes the best one that is installed."""
+    backend: Literal["auto", "onnx", "torch"] = "auto"
+    """Which runtime computes; auto takes onnx on a CPU where it is installed, else torch."""
+    precision: Literal["int8", "int8-row", "int8-block", "fp32"] = "int8"
+    """Of a checkpoint that the onnx backend converts; int8 takes the operator that passes the quality gate."""
+    vocoder: Literal["auto", "onnxruntime-fp32", "openvino-bf16", "openvino-fp32"] = "auto"
+    """Of the onnx backend; auto times those that are installed."""
     half: bool = False
     compile: bool = False
     deepspeed: bool = False

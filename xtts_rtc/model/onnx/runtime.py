@@ -13,7 +13,7 @@ from xtts_rtc.model.onnx.bundle import Bundle, open_bundle
 from xtts_rtc.model.onnx.conditioning import Conditioner
 from xtts_rtc.model.onnx.gpt import OnnxGpt
 from xtts_rtc.model.onnx.sessions import num_threads_here, open_session
-from xtts_rtc.model.onnx.vocoder import Trial, choose_vocoder, decode_long, open_vocoder
+from xtts_rtc.model.onnx.vocoder import Trial, best_of, choose_vocoder, decode_long, open_vocoder
 from xtts_rtc.types import Conditioning, Float32
 
 
@@ -36,9 +36,11 @@ class OnnxRuntime:
         self._gpt = OnnxGpt(session, manifest, tables, num_slots=num_slots)
         self._conditioner = Conditioner(folder, tables, num_threads=threads)
         self.vocoder_trials: tuple[Trial, ...] = ()
+        self.vocoder_name = vocoder
         if vocoder == "auto":
             gain, bias = tables.latent_gain, tables.latent_bias
             self._vocoder, self.vocoder_trials = choose_vocoder(folder, gain, bias, num_threads=threads)
+            self.vocoder_name = best_of(self.vocoder_trials)
         else:
             self._vocoder = open_vocoder(folder, vocoder, num_threads=threads)
         self._vocoder.warm(manifest.info.dim)

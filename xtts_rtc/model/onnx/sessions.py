@@ -30,8 +30,6 @@ def open_session(path: Path, *, num_threads: int) -> ort.InferenceSession:
     # Threads spin within a run (a step has hundreds of small operators) but not after it, where they would
     # take the cores from the vocoder and the sampler.
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    # Subnormal numbers in fading audio make convolutions several times slower.
-    options.add_session_config_entry("session.set_denormal_as_zero", "1")
     try:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises types of its own that share no public root

@@ -31,13 +31,17 @@ _WIDTH_KEY = "hifigan_decoder.waveform_decoder.conv_pre.weight"
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """xtts: `TTS.tts.models.xtts.Xtts`, eval mode. `conditioning_key` hashes the weights a voice depends on."""
+    """xtts: `TTS.tts.models.xtts.Xtts`, eval mode. `conditioning_key` hashes the weights a voice depends on.
+
+    `max_segment_chars` is what the folder's manifest.json says, None where it says nothing.
+    """
 
     xtts: Any
     vocab: str
     languages: tuple[str, ...]
     conditioning_key: str
     speakers: dict[str, Conditioning] = field(default_factory=dict)
+    max_segment_chars: int | None = None
 
 
 def load_model(model: str | Path, *, device: str = "cpu") -> LoadedModel:
@@ -65,7 +69,7 @@ def load_model(model: str | Path, *, device: str = "cpu") -> LoadedModel:
     del weights
     _ready(xtts, device)
     languages = tuple(json.loads(config).get("languages", ()))
-    return LoadedModel(xtts, vocab, languages, conditioning_key, _speakers(folder))
+    return LoadedModel(xtts, vocab, languages, conditioning_key, _speakers(folder), _max_segment_chars(folder))
 
 
 def _random(name: str, device: str) -> LoadedModel:
@@ -194,6 +198,17 @@ def _hash(weights: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+def _max_segment_chars(folder: Path) -> int | None:
+    path = folder / "manifest.json"
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8")).get("max_segment_chars")
+    except (ValueError, AttributeError) as error:
+        raise CheckpointError(f"{path} is not a JSON object ({error}); restore it or remove it") from None
+    return None if found is None else int(found)
+
+
 def _speakers(folder: Path) -> dict[str, Conditioning]:
     path = folder / "speakers_xtts.pth"
     if not path.is_file():
@@ -202,11 +217,13 @@ def _speakers(folder: Path) -> dict[str, Conditioning]:
         table = torch.load(path, map_location="cpu", weights_only=True)
         return {
             name: Conditioning(
-                key=hashlib.sha256(f"{path.stat().st_size}:{name}".encode()).hexdigest(),
-                gpt_latents=entry["gpt_cond_latent"].float().reshape(32, -1).numpy(),
-                speaker_embedding=entry["speaker_embedding"].float().flatten().numpy(),
+                key=hashlib.sha256(latents.tobytes() + embedding.tobytes()).hexdigest(),
+                gpt_latents=latents,
+                speaker_embedding=embedding,
             )
             for name, entry in table.items()
+            for latents in [entry["gpt_cond_latent"].float().reshape(32, -1).numpy()]
+            for embedding in [entry["speaker_embedding"].float().flatten().numpy()]
         }
     except (RuntimeError, KeyError, AttributeError, TypeError, EOFError, pickle.UnpicklingError) as error:
         raise CheckpointError(f"{path} cannot be read ({type(error).__name__}); copy it again or remove it") from None

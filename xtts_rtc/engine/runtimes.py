@@ -1,0 +1,217 @@
+"""From the name of a model to weights that are ready to run. The only place that chooses a runtime."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from xtts_rtc.errors import ConfigError, MissingExtra
+from xtts_rtc.model.interface import Runtime
+from xtts_rtc.text.segmenter import Segmenter
+from xtts_rtc.text.tokenizer import TextFrontend
+from xtts_rtc.types import Conditioning
+
+logger = logging.getLogger(__name__)
+
+EMBEDDED = Path(__file__).parent.parent / "assets" / "embedded"
+BACKENDS = ("auto", "onnx", "torch")
+RANDOM_MODELS = ("random-tiny", "random-full")
+
+Progress = Callable[[float, str], None]
+"""Called with the share done (0 to 1) and what comes next."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelChoice:
+    """What is asked for.
+
+    name: embedded, random-tiny, random-full, or a folder (a checkpoint or a bundle). device: auto, cpu, cuda,
+    cuda:N. backend: auto, onnx, torch. precision of a bundle that has to be made: see `convert`. vocoder of
+    the onnx backend: auto or one of its names. half, compile, deepspeed: CUDA only.
+    """
+
+    name: str = "embedded"
+    device: str = "auto"
+    backend: str = "auto"
+    precision: str = "int8"
+    vocoder: str = "auto"
+    half: bool = False
+    compile: bool = False
+    deepspeed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedRuntime:
+    """A runtime and what belongs to its weights.
+
+    `backend` and `precision` name it in tables. `conditioning_key` names the weights that voices depend on;
+    `speakers` are the checkpoint's own voices; `max_segment_chars` is the model's own limit, None for the
+    language's; `xtts` is the coqui-tts model where the runtime stands on one.
+    """
+
+    runtime: Runtime
+    frontend: TextFrontend
+    backend: str
+    precision: str
+    conditioning_key: str
+    speakers: dict[str, Conditioning] = field(default_factory=dict)
+    max_segment_chars: int | None = None
+    xtts: Any = None
+
+    def segmenter(self, language: str) -> Segmenter:
+        """A segmenter for one utterance, with this model's limits. Raises UnknownLanguage."""
+        code = self.frontend.resolve(language)
+        limit = self.frontend.char_limit(code)
+        return Segmenter(
+            code,
+            count_tokens=partial(self.frontend.count, language=code),
+            max_tokens=self.runtime.info.max_text_tokens,
+            max_chars=limit if self.max_segment_chars is None else min(limit, self.max_segment_chars),
+        )
+
+
+def load_runtime(
+    choice: ModelChoice, *, num_slots: int, cache_dir: Path, progress: Progress = lambda share, what: None
+) -> LoadedRuntime:
+    """The weights on their device, with KV memory for `num_slots` rows; blocking.
+
+    A checkpoint that runs on the onnx backend is converted once and kept in `cache_dir`. Raises
+    CheckpointError, MissingExtra or ConfigError; what is asked for and not possible is never left out silently.
+    """
+    if choice.backend not in BACKENDS:
+        raise ConfigError(f"no backend is called {choice.backend!r}; there are {', '.join(BACKENDS)}")
+    device = _device(choice.device)
+    backend = _backend(choice, device)
+    if backend == "torch":
+        return _load_torch(choice, device, num_slots)
+    for option in ("half", "compile", "deepspeed"):
+        if getattr(choice, option):
+            raise ConfigError(f"{option} is for CUDA and this engine runs on {device}; leave it out, or use a GPU")
+    return _load_onnx(choice, num_slots, cache_dir, progress)
+
+
+def model_folder(name: str) -> Path | None:
+    """The folder a model's name stands for; None for random weights, which need none."""
+    if name in RANDOM_MODELS:
+        return None
+    return EMBEDDED if name == "embedded" else Path(name)
+
+
+def _backend(choice: ModelChoice, device: str) -> str:
+    if choice.backend == "onnx" and device != "cpu":
+        raise ConfigError(f"the onnx backend computes on the CPU and device is {device}; take backend torch there")
+    if choice.backend != "auto":
+        return choice.backend
+    return "onnx" if device == "cpu" and find_spec("onnxruntime") else "torch"
+
+
+def _load_onnx(choice: ModelChoice, num_slots: int, cache_dir: Path, progress: Progress) -> LoadedRuntime:
+    runtime_module = _need("xtts_rtc.model.onnx.runtime", "cpu")
+    bundle_module = _need("xtts_rtc.model.onnx.bundle", "cpu")
+    folder = model_folder(choice.name)
+    is_ready = folder is not None and bundle_module.is_bundle(folder)
+    path = folder if is_ready else _converted(choice, folder, cache_dir, progress)
+    runtime = runtime_module.OnnxRuntime(path, num_slots=num_slots, vocoder=choice.vocoder)
+    bundle = runtime.bundle
+    return LoadedRuntime(
+        runtime=runtime,
+        frontend=_frontend(bundle.vocabulary()),
+        backend="onnx",
+        precision=f"{bundle.manifest.operator}, vocoder {runtime.vocoder_name}",
+        conditioning_key=bundle.manifest.conditioning_key,
+        speakers=bundle.speakers(),
+        max_segment_chars=bundle.manifest.max_segment_chars,
+    )
+
+
+def _converted(choice: ModelChoice, folder: Path | None, cache_dir: Path, progress: Progress) -> Path:
+    """The bundle of a checkpoint or of random weights, made the first time it is asked for."""
+    bundle_module = _need("xtts_rtc.model.onnx.bundle", "cpu")
+    mark = choice.name if folder is None else _fingerprint(folder)
+    key = hashlib.sha256(f"{bundle_module.FORMAT}:{choice.precision}:{mark}".encode()).hexdigest()[:16]
+    path = cache_dir / "bundles" / f"{Path(choice.name).name}-{key}"
+    if bundle_module.is_bundle(path):
+        return path
+    convert_module = _need("xtts_rtc.convert", "convert")
+    logger.info("converting %s for the CPU, once; it is kept in %s", choice.name, path)
+    if folder is not None:
+        convert_module.convert(folder, path, precision=choice.precision, progress=progress)
+    else:
+        checkpoint = _need("xtts_rtc.model.torch.checkpoint", "torch")
+        loaded = checkpoint.load_model(choice.name)
+        convert_module.convert_loaded(loaded, choice.name, path, precision=choice.precision, progress=progress)
+    return path
+
+
+def _fingerprint(folder: Path) -> str:
+    """Changes when a file of the checkpoint does."""
+    names = ("config.json", "vocab.json", "model.safetensors", "model.pth", "speakers_xtts.pth", "manifest.json")
+    found = [(name, (folder / name).stat()) for name in names if (folder / name).is_file()]
+    return repr([(name, stat.st_size, stat.st_mtime_ns) for name, stat in found])
+
+
+def _load_torch(choice: ModelChoice, device: str, num_slots: int) -> LoadedRuntime:
+    checkpoint = _need("xtts_rtc.model.torch.checkpoint", "torch")
+    loaded = checkpoint.load_model(model_folder(choice.name) or choice.name, device=device)
+    runtime, precision = _torch_runtime(choice, device, loaded.xtts, num_slots)
+    return LoadedRuntime(
+        runtime=runtime,
+        frontend=_frontend(loaded.vocab),
+        backend="torch",
+        precision=precision,
+        conditioning_key=loaded.conditioning_key,
+        speakers=loaded.speakers,
+        max_segment_chars=loaded.max_segment_chars,
+        xtts=loaded.xtts,
+    )
+
+
+def _torch_runtime(choice: ModelChoice, device: str, xtts: Any, num_slots: int) -> tuple[Runtime, str]:
+    reference: Runtime = _need("xtts_rtc.model.torch.runtime", "torch").TorchRuntime(xtts, num_slots=num_slots)
+    return reference, "fp32"
+
+
+def _frontend(vocabulary: str) -> TextFrontend:
+    return TextFrontend(_need("tokenizers", "cpu").Tokenizer.from_str(vocabulary))
+
+
+def _need(module: str, extra: str) -> Any:
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        raise MissingExtra(f"{error.name} is not installed; pip install 'xtts-rtc[{extra}]' brings it") from None
+
+
+def _device(device: str) -> str:
+    if device == "cpu":
+        return device
+    if device == "auto" and not _has_nvidia_driver():
+        return "cpu"  # without importing torch: that alone takes seconds
+    if device == "auto":
+        return "cuda" if find_spec("torch") and import_module("torch").cuda.is_available() else "cpu"
+    if not _need("torch", "torch").cuda.is_available():
+        raise ConfigError(f"device {device!r} was asked for, but torch sees no CUDA; use cpu or auto")
+    return device
+
+
+def _has_nvidia_driver() -> bool:
+    return any(Path(node).exists() for node in ("/dev/nvidiactl", "/dev/dxg"))
+
+
+__all__ = [
+    "BACKENDS",
+    "EMBEDDED",
+    "RANDOM_MODELS",
+    "LoadedRuntime",
+    "ModelChoice",
+    "Progress",
+    "load_runtime",
+    "model_folder",
+]
