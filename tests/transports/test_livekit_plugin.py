@@ -12,7 +12,7 @@ import pytest
 
 from tests.fakes import loudest_hz, serving, tone_engine
 from xtts_rtc.api import Engine
-from xtts_rtc.engine.tone import CHARS_PER_SECOND, ToneBackend, pitch_hz
+from xtts_rtc.engine.tone import ToneBackend, pitch_hz
 from xtts_rtc.errors import (
     EngineFull,
     EngineUnavailable,

@@ -22,7 +22,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from xtts_rtc.api import Engine
 from xtts_rtc.audio.frames import to_int16
-from xtts_rtc.errors import GenerationFailed, InvalidParameter, ProtocolError, XttsRtcError
+from xtts_rtc.errors import GenerationFailed, InvalidParameter, InvalidText, ProtocolError, XttsRtcError
 from xtts_rtc.types import OUTPUT_HZ, Float32, SamplingParams, Speech, SpeechChunk
 
 ENCODINGS = ("pcm_s16le", "pcm_f32le")
@@ -53,12 +53,17 @@ class _Utterance:
     segment: int = -1
     unread_samples: int = 0
     is_cancelled: bool = False
+    error: XttsRtcError | None = None
     may_send: asyncio.Event = field(default_factory=asyncio.Event)
 
     def cancel(self) -> None:
         self.is_cancelled = True
         self.speech.cancel()
         self.may_send.set()
+
+    def fail(self, error: XttsRtcError) -> None:
+        self.error = error
+        self.cancel()
 
     def acknowledge(self, samples: int) -> None:
         self.unread_samples = max(0, self.unread_samples - samples)
@@ -88,15 +93,19 @@ class SpeechSocket:
     async def serve(self) -> None:
         """Until the client goes; then whatever it had running is cancelled."""
         await self._socket.accept()
+        last = None
         async with asyncio.TaskGroup() as group:
             try:
                 while (message := await self._socket.receive())["type"] == "websocket.receive":
                     await self._answer(message.get("text"), group)
             finally:
-                if self._running is not None:
-                    self._running.cancel()
+                last = self._running
+                if last is not None:
+                    last.cancel()
                 if self._task is not None:
                     self._task.cancel()  # it may be stuck in a write to a peer that no longer reads
+        if last is not None:
+            await last.speech.aclose()  # its task may have been cancelled before it began
 
     async def _answer(self, data: str | None, group: asyncio.TaskGroup) -> None:
         utterance = ""
@@ -111,8 +120,11 @@ class SpeechSocket:
             elif kind not in ("text", "flush", "end", "cancel", "read"):
                 raise ProtocolError(f"unknown message type {kind[:40]!r}")
             # Otherwise it is about an utterance that ended while the message was on its way.
+        except InvalidText as error:
+            assert self._running is not None
+            self._running.fail(error)  # the client cannot take the text back, so its utterance ends here
         except XttsRtcError as error:
-            await self._tell_error(utterance, error)
+            await self._tell(_error_message(utterance, error))
 
     async def _start(self, start: Start, group: asyncio.TaskGroup) -> None:
         if self._task is not None and self._running is not None and self._running.is_cancelled:
@@ -150,6 +162,8 @@ class SpeechSocket:
                 await self._tell({"type": "started", "id": utterance})
                 async for chunk in speech:
                     await self._send(running, chunk)
+            if running.error is not None:
+                raise running.error
             kind = "cancelled" if running.is_cancelled else "done"
             metrics = {} if speech.metrics is None else asdict(speech.metrics)
             last: dict[str, object] = {"type": kind, "id": utterance, "metrics": metrics}
@@ -180,16 +194,6 @@ class SpeechSocket:
             await self._socket.send_text(json.dumps(message))
         except (WebSocketDisconnect, RuntimeError):
             pass  # the client has gone; `serve` sees it and cleans up
-
-    async def _tell_error(self, utterance: str, error: XttsRtcError) -> None:
-        """About one message. Text over the limit ends its utterance, for the client cannot take it back."""
-        running = self._running
-        if running is not None and utterance == running.start.id and not isinstance(error, ProtocolError):
-            running.cancel()
-            assert self._task is not None
-            self._task.cancel()
-            await asyncio.wait([self._task])
-        await self._tell(_error_message(utterance, error))
 
 
 def encode(pcm: Float32, encoding: str) -> bytes:
@@ -247,7 +251,7 @@ def _parse(data: str | None) -> Mapping[str, object]:
         raise ProtocolError("binary frames are not understood; send JSON text frames")
     try:
         message = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter for "[[[[..." without end
         raise ProtocolError("the message is not JSON") from None
     if not isinstance(message, dict):
         raise ProtocolError("the message must be a JSON object")
