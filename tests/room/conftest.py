@@ -10,7 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.room.livekit_server import RoomServer, running, running_server, wait_for_line
+import xtts_rtc.demo
+from xtts_rtc.demo.livekit_server import RoomServer, running, running_server, wait_for_line
+
+WORKER = Path(xtts_rtc.demo.__file__).with_name("worker.py")
+"""The worker of the demo; run as a script, as LiveKit's own examples are."""
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,10 +12,10 @@ import pytest
 pytest.importorskip("livekit.agents")
 
 from tests.fakes import serving, tone_engine
-from tests.room.caller import HZ, Caller, calling
-from tests.room.conftest import working
-from tests.room.livekit_server import RoomServer, free_port
+from tests.room.conftest import WORKER, working
 from xtts_rtc.api import Engine
+from xtts_rtc.demo.caller import HZ, Caller, calling
+from xtts_rtc.demo.livekit_server import RoomServer, free_port
 from xtts_rtc.engine.tone import ToneBackend, pitch_hz
 from xtts_rtc.text.segmenter import Segmenter
 
@@ -37,7 +36,7 @@ def engine_port() -> int:
 @pytest.fixture(scope="module")
 def worker(room_server: RoomServer, engine_port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     log = tmp_path_factory.mktemp("worker") / "worker.log"
-    with working(Path(__file__).with_name("speaking_worker.py"), "start", room_server, engine_port, log):
+    with working(WORKER, "start", room_server, engine_port, log):
         yield
 
 

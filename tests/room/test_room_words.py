@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
-import numpy as np
 import pytest
-import soxr
 
 pytest.importorskip("livekit.agents")
-jiwer = pytest.importorskip("jiwer")
-moonshine = pytest.importorskip("moonshine_voice")
+pytest.importorskip("moonshine_voice")
 
-from tests.room.caller import HZ, Caller, calling  # noqa: E402
-from tests.room.conftest import working  # noqa: E402
-from tests.room.livekit_server import RoomServer, free_port, running, wait_for_port  # noqa: E402
-from xtts_rtc.server_status import server_status  # noqa: E402
-from xtts_rtc.types import Float32  # noqa: E402
+from tests.room.conftest import WORKER, working
+from xtts_rtc.demo.caller import HZ, Caller, calling
+from xtts_rtc.demo.livekit_server import RoomServer, free_port, running, wait_for_port
+from xtts_rtc.demo.recogniser import Recogniser, share_heard, words
+from xtts_rtc.server_status import server_status
 
 pytestmark = [pytest.mark.net, pytest.mark.slow]
 
@@ -50,7 +45,7 @@ def engine_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 @pytest.fixture(scope="module")
 def worker(room_server: RoomServer, engine_port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     log = tmp_path_factory.mktemp("worker") / "worker.log"
-    with working(Path(__file__).with_name("speaking_worker.py"), "start", room_server, engine_port, log):
+    with working(WORKER, "start", room_server, engine_port, log):
         yield
 
 
@@ -61,31 +56,14 @@ async def caller(room_server: RoomServer, worker: None) -> AsyncIterator[Caller]
 
 
 @pytest.fixture(scope="module")
-def recogniser() -> Iterator[object]:
-    path = Path(moonshine.__file__).parent / "assets" / "tiny-en"
-    with moonshine.Transcriber(path, moonshine.ModelArch.TINY) as transcriber:
-        yield transcriber
-
-
-def words(text: str) -> list[str]:
-    return re.sub(r"[^a-z' ]", " ", text.lower().replace("-", " ")).split()
-
-
-def understand(recogniser: object, pcm: Float32) -> list[str]:
-    """The words in 48 kHz audio."""
-    speech = soxr.resample(np.pad(pcm, HZ // 4), HZ, 16_000)
-    lines = recogniser.transcribe_without_streaming(speech.tolist(), 16_000).lines  # type: ignore[attr-defined]
-    heard = words(" ".join(line.text for line in lines))
-    return heard[1:] if heard[:1] == ["you"] else heard  # what this recogniser makes of silence before a sentence
-
-
-def share_heard(wanted: list[str], heard: list[str]) -> float:
-    """The share of the wanted words that were heard, in order."""
-    return float(jiwer.process_words(" ".join(wanted), " ".join(heard)).hits) / len(wanted)
+def recogniser() -> Iterator[Recogniser]:
+    made = Recogniser()
+    yield made
+    made.close()
 
 
 async def test_the_words_of_all_segments_are_heard(
-    caller: Caller, recogniser: object, capsys: pytest.CaptureFixture[str]
+    caller: Caller, recogniser: Recogniser, capsys: pytest.CaptureFixture[str]
 ) -> None:
     started = time.time()
     before = await caller.reception()
@@ -94,7 +72,7 @@ async def test_the_words_of_all_segments_are_heard(
     last = await caller.until_quiet()
     after = await caller.reception()
     report = await caller.order("report")
-    heard = understand(recogniser, caller.pcm(first - 0.1, last + 0.1))
+    heard = recogniser.words(caller.pcm(first - 0.1, last + 0.1), HZ)
     share = share_heard(words(TEXT), heard)
     with capsys.disabled():
         print(
@@ -109,7 +87,7 @@ async def test_the_words_of_all_segments_are_heard(
 
 
 async def test_what_was_said_before_the_interruption_is_heard_and_nothing_after_it(
-    caller: Caller, engine_port: int, recogniser: object, capsys: pytest.CaptureFixture[str]
+    caller: Caller, engine_port: int, recogniser: Recogniser, capsys: pytest.CaptureFixture[str]
 ) -> None:
     started = time.time()
     await caller.order("reply", text=TEXT, interval_s=0.01)
@@ -121,7 +99,7 @@ async def test_what_was_said_before_the_interruption_is_heard_and_nothing_after_
     checked_ms = 1000 * (time.time() - cut)
     await asyncio.sleep(1.0)
     late_ms = 1000 * (max(caller.loud_times(first)) - cut)
-    heard = understand(recogniser, caller.pcm(first - 0.1, cut + 0.15))
+    heard = recogniser.words(caller.pcm(first - 0.1, cut + 0.15), HZ)
     # How far it got is not known exactly, and the last word may be cut in two: the best prefix counts.
     prefixes = [words(TEXT)[:count] for count in range(max(1, len(heard) - 3), len(heard) + 3)]
     share = max(share_heard(prefix, heard) for prefix in prefixes)

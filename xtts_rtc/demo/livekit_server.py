@@ -14,10 +14,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from xtts_rtc.errors import SetupError
+
 MODULE = "github.com/livekit/livekit-server/cmd/server@v1.11.0"
 KEY, SECRET = "devkey", "secret-secret-secret-secret-secret"
 """The default secret of ``--dev`` is so short that signing with it warns."""
-_ROOT = Path(__file__).parents[2]
+_TOOLS = Path(__file__).parents[2] / ".tools" / "bin"
 _BUILD_S = 600
 
 
@@ -31,17 +33,18 @@ class RoomServer:
 
 
 def binary() -> Path:
-    """The repository's own, or else one in Go's folder; built when there is none. Raises RuntimeError without Go."""
-    own = _ROOT / ".tools" / "bin" / "livekit-server"
-    for found in (own, Path(os.environ.get("GOBIN") or Path.home() / "go" / "bin") / "server"):
-        if found.exists():
-            return found
+    """A livekit-server: what `make` built, or the one on the PATH, or one that is built now.
+
+    Raises SetupError when there is none and Go is not there to build it.
+    """
+    own, installed = _TOOLS / "livekit-server", shutil.which("livekit-server")
+    if own.exists() or installed:
+        return own if own.exists() else Path(str(installed))
     if shutil.which("go") is None:
-        raise RuntimeError("the room tests need a LiveKit server: install Go, and they build one")
-    own.parent.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "GOBIN": str(own.parent)}
-    subprocess.run(["go", "install", MODULE], env=environment, check=True, timeout=_BUILD_S)
-    return (own.parent / "server").rename(own)
+        raise SetupError("no livekit-server was found: put one on the PATH, or install Go and one is built")
+    _TOOLS.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["go", "install", MODULE], env={**os.environ, "GOBIN": str(_TOOLS)}, check=True, timeout=_BUILD_S)
+    return (_TOOLS / "server").rename(own)
 
 
 def free_port(kind: int = socket.SOCK_STREAM) -> int:
@@ -72,7 +75,7 @@ def running(command: list[str], log: Path, environment: dict[str, str] | os._Env
     """A process for the length of the block; what it prints goes to `log`."""
     with log.open("wb") as out:
         process = subprocess.Popen(
-            command, stdout=out, stderr=subprocess.STDOUT, env=dict(environment), cwd=_ROOT, start_new_session=True
+            command, stdout=out, stderr=subprocess.STDOUT, env=dict(environment), start_new_session=True
         )
         try:
             yield process.pid
@@ -105,3 +108,17 @@ def wait_for_port(port: int, *, limit_s: float = 20.0) -> None:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
+
+
+__all__ = [
+    "KEY",
+    "MODULE",
+    "SECRET",
+    "RoomServer",
+    "binary",
+    "free_port",
+    "running",
+    "running_server",
+    "wait_for_line",
+    "wait_for_port",
+]

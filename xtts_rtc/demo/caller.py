@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from livekit import api, rtc
-from tests.room.livekit_server import KEY, SECRET, RoomServer
+from xtts_rtc.demo.livekit_server import KEY, SECRET, RoomServer
+from xtts_rtc.types import Float32
 
 HZ = 48_000
 LOUD = 300.0
@@ -47,9 +48,10 @@ class Caller:
     def loud_times(self, since: float = 0.0) -> list[float]:
         return [frame.at for frame in self.frames if frame.at >= since and frame.is_loud]
 
-    def pcm(self, since: float = 0.0, until: float = float("inf")) -> np.ndarray[Any, np.dtype[np.float32]]:
+    def pcm(self, since: float = 0.0, until: float = float("inf")) -> Float32:
         parts = [frame.pcm for frame in self.frames if since <= frame.at < until]
-        return np.concatenate([np.zeros(0, np.int16), *parts]).astype(np.float32) / 32_768
+        pcm: Float32 = np.concatenate([np.zeros(0, np.int16), *parts]).astype(np.float32) / np.float32(32_768)
+        return pcm
 
     async def until_loud(self, since: float, limit_s: float = 20.0) -> float:
         async with asyncio.timeout(limit_s):
@@ -93,6 +95,7 @@ async def calling(server: RoomServer, *, limit_s: float = 60.0) -> AsyncIterator
         async with asyncio.timeout(limit_s):
             await subscribed.wait()
         async with asyncio.TaskGroup() as group:
+            assert caller.track is not None
             stream = rtc.AudioStream(caller.track, sample_rate=HZ, num_channels=1)
             listener = group.create_task(_listen(stream, caller))
             try:
@@ -107,3 +110,6 @@ async def calling(server: RoomServer, *, limit_s: float = 60.0) -> AsyncIterator
 async def _listen(stream: rtc.AudioStream, caller: Caller) -> None:
     async for event in stream:
         caller.frames.append(Heard(time.time(), np.frombuffer(event.frame.data, np.int16).copy()))
+
+
+__all__ = ["HZ", "LOUD", "Caller", "Heard", "calling"]

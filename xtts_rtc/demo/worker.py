@@ -22,7 +22,7 @@ from livekit import rtc
 from livekit.plugins import xtts
 
 
-class StandInLLM(llm.LLM):
+class StandInLLM(llm.LLM[str]):
     """Only there because a session wants one; `Writer.llm_node` writes."""
 
     def chat(self, **options: Any) -> Any:
@@ -44,7 +44,7 @@ class Writer(Agent):
 
 
 class Steering:
-    def __init__(self, session: AgentSession, writer: Writer) -> None:
+    def __init__(self, session: AgentSession[None], writer: Writer) -> None:
         self._session = session
         self._writer = writer
 
@@ -74,7 +74,7 @@ class Steering:
 
 
 async def enter(job: JobContext) -> None:
-    session: AgentSession = AgentSession(
+    session: AgentSession[None] = AgentSession(
         tts=xtts.TTS(),
         llm=StandInLLM(),
         vad=None,
@@ -99,6 +99,8 @@ server = AgentServer(
     load_fnc=lambda: 0.0, num_idle_processes=1, port=0, host="127.0.0.1", initialize_process_timeout=60
 )
 server.rtc_session(enter)
+
+__all__ = ["StandInLLM", "Steering", "Writer", "enter", "server"]
 
 if __name__ == "__main__":
     cli.run_app(server)
