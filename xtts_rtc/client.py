@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import logging
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import asdict, fields
@@ -35,6 +36,8 @@ from xtts_rtc.types import (
     StreamMetrics,
     StreamRequest,
 )
+
+_log = logging.getLogger(__name__)
 
 WINDOW_S = 10.0
 """Audio that the server may have sent and nobody has read; more than the 3 s a real-time stream runs ahead."""
@@ -196,6 +199,7 @@ class RemoteSpeech:
         )
         self._loop = asyncio.get_running_loop()
         self._task = self._loop.create_task(self._session(), name=f"xtts-rtc speech {utterance}")
+        self._task.add_done_callback(self._end)
 
     @property
     def metrics(self) -> StreamMetrics | None:
@@ -288,12 +292,17 @@ class RemoteSpeech:
                 self._error = EngineUnavailable(f"the connection to {self._client.place} was lost; try again")
         except XttsRtcError as error:
             self._error = error
-        finally:
-            if self._deadline is not None:
-                self._deadline.cancel()
-            self._is_over = True
-            self._client.forget(self)
-            self._changed.set()
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        """After the session, also when it was cancelled before it began and ran no line of its own."""
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            _log.error("utterance %s failed", self._id, exc_info=failure)
+            self._error = EngineUnavailable(f"the connection to {self._client.place} failed; try again")
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._is_over = True
+        self._client.forget(self)
+        self._changed.set()
 
     async def _converse(self, line: ClientConnection) -> bool:
         """The utterance over one socket; True when it ended in order, and the socket was kept."""
