@@ -40,7 +40,7 @@ def prepare(process: JobProcess) -> None:
     process.userdata["voice"] = voice
 
 
-async def say_it(session: AgentSession, line: TextInputEvent) -> None:
+async def say_it(session: AgentSession[None], line: TextInputEvent) -> None:
     await session.interrupt()
     session.say(line.text)
 
@@ -49,7 +49,7 @@ async def enter(job: JobContext) -> None:
     """One room."""
     voice = job.proc.userdata["voice"]
     job.add_shutdown_callback(voice.aclose)
-    session = AgentSession(tts=voice, vad=None, turn_handling={"turn_detection": None})
+    session: AgentSession[None] = AgentSession(tts=voice, vad=None, turn_handling={"turn_detection": None})
     # The track is 48 kHz; at LiveKit's default of 24 kHz the voice would be resampled down and up again.
     sound = AudioOutputOptions(sample_rate=voice.sample_rate)
     options = RoomOptions(audio_output=sound, text_input=TextInputOptions(text_input_cb=say_it))
