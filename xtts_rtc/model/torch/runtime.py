@@ -18,6 +18,30 @@ CONDITION_S = 30
 CONDITION_CHUNK_S = 4
 
 
+def model_info(gpt: Any) -> ModelInfo:
+    """The sizes of a `TTS.tts.layers.xtts.gpt.GPT`."""
+    return ModelInfo(
+        num_layers=gpt.layers,
+        num_heads=gpt.heads,
+        dim=gpt.model_dim,
+        num_audio_tokens=gpt.num_audio_tokens,
+        start_audio_token=gpt.start_audio_token,
+        stop_audio_token=gpt.stop_audio_token,
+        max_audio_tokens=gpt.max_gen_mel_tokens,
+        max_text_tokens=gpt.max_text_tokens - 3,  # coqui-tts asserts fewer ids than gpt_max_text_tokens
+    )
+
+
+def condition(xtts: Any, clips: list[Float32]) -> tuple[Float32, Float32]:
+    """As `Runtime.condition`, by the encoders of coqui-tts in float32."""
+    cut = [torch.from_numpy(clip[: CONDITION_S * MODEL_HZ])[None] for clip in clips]
+    speakers = torch.stack([xtts.get_speaker_embedding(clip, MODEL_HZ).float() for clip in cut])
+    latents = xtts.get_gpt_cond_latents(
+        torch.cat(cut, dim=-1), MODEL_HZ, length=CONDITION_S, chunk_length=CONDITION_CHUNK_S
+    )
+    return to_numpy(latents[0]), to_numpy(speakers.mean(dim=0).flatten())
+
+
 class TorchRuntime:
     """An `Xtts` of coqui-tts 0.28.0 (weights loaded, on its device) behind the step interface."""
 
@@ -27,17 +51,7 @@ class TorchRuntime:
         with torch.no_grad():
             self._gpt = TorchGpt(xtts.gpt, num_slots=num_slots)
             self._vocoder = TorchVocoder(xtts.hifigan_decoder)
-        gpt = xtts.gpt
-        self._info = ModelInfo(
-            num_layers=gpt.layers,
-            num_heads=gpt.heads,
-            dim=gpt.model_dim,
-            num_audio_tokens=gpt.num_audio_tokens,
-            start_audio_token=gpt.start_audio_token,
-            stop_audio_token=gpt.stop_audio_token,
-            max_audio_tokens=gpt.max_gen_mel_tokens,
-            max_text_tokens=gpt.max_text_tokens - 3,  # coqui-tts asserts fewer ids than gpt_max_text_tokens
-        )
+        self._info = model_info(xtts.gpt)
 
     @property
     def info(self) -> ModelInfo:
@@ -51,11 +65,13 @@ class TorchRuntime:
     def prefill(self, slot: int, voice: Conditioning, text_ids: NDArray[np.int64]) -> tuple[Float32, Float32]:
         latents = torch.from_numpy(voice.gpt_latents)
         ids = torch.from_numpy(text_ids).to(self._gpt.device)
-        return _to_numpy(*self._gpt.prefill(slot, voice.key, latents, ids))
+        latent, logits = self._gpt.prefill(slot, voice.key, latents, ids)
+        return to_numpy(latent), to_numpy(logits)
 
     @torch.inference_mode()
     def step(self, slots: NDArray[np.int64], tokens: NDArray[np.int64]) -> tuple[Float32, Float32]:
-        return _to_numpy(*self._gpt.step(slots.tolist(), torch.from_numpy(tokens).to(self._gpt.device)))
+        latents, logits = self._gpt.step(slots.tolist(), torch.from_numpy(tokens).to(self._gpt.device))
+        return to_numpy(latents), to_numpy(logits)
 
     def release(self, slot: int) -> None:
         self._gpt.release(slot)
@@ -63,20 +79,17 @@ class TorchRuntime:
     @torch.inference_mode()
     def decode(self, frames: Float32, voice: Conditioning) -> Float32:
         pcm = self._vocoder.decode(torch.from_numpy(frames), torch.from_numpy(voice.speaker_embedding))
-        return _to_numpy(pcm, pcm)[0]
+        return to_numpy(pcm)
 
     @torch.inference_mode()
     def condition(self, clips: list[Float32]) -> tuple[Float32, Float32]:
-        cut = [torch.from_numpy(clip[: CONDITION_S * MODEL_HZ])[None] for clip in clips]
-        speakers = torch.stack([self._xtts.get_speaker_embedding(clip, MODEL_HZ).float() for clip in cut])
-        latents = self._xtts.get_gpt_cond_latents(
-            torch.cat(cut, dim=-1), MODEL_HZ, length=CONDITION_S, chunk_length=CONDITION_CHUNK_S
-        )
-        return _to_numpy(latents[0], speakers.mean(dim=0).flatten())
+        return condition(self._xtts, clips)
 
 
-def _to_numpy(first: Tensor, second: Tensor) -> tuple[Float32, Float32]:
-    return first.float().cpu().numpy(), second.float().cpu().numpy()
+def to_numpy(tensor: Tensor) -> Float32:
+    """Float32 on the host; waits for the device."""
+    array: Float32 = tensor.float().cpu().numpy()
+    return array
 
 
-__all__ = ["TorchRuntime"]
+__all__ = ["TorchRuntime", "condition", "model_info", "to_numpy"]
