@@ -235,7 +235,7 @@ async def test_text_over_the_limit_is_refused_with_the_limit(bench: Bench) -> No
         assert "".join(chunk.text for chunk in await hear(speech)) == "Still fine."
 
 
-async def test_a_long_text_does_not_block_the_loop(bench: Bench) -> None:
+async def test_the_longest_text_allowed_is_taken_and_begun_at_once(bench: Bench) -> None:
     text = ("Word after word. " * 6_000)[:MAX_UTTERANCE_CHARS]
     async with bench.engine.open() as speech:
         speech.push_text(text)
