@@ -6,8 +6,12 @@ want to look at lives in the transports.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
+import signal
 import socket
+from collections.abc import Iterator
 
 import uvicorn
 from starlette.applications import Starlette
@@ -28,6 +32,14 @@ _SHUTDOWN_S = 5
 _log = logging.getLogger(__name__)
 
 
+class _Server(uvicorn.Server):
+    """Leaves signals to `serve`: uvicorn raises them again at its end, before the engine could be closed."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
 def create_app(engine: Engine, *, api_key: str | None = None) -> Starlette:
     """The routes; with a key, everything but the health checks asks for it. The engine stays the caller's."""
     middleware = [Middleware(RequireKey, key=api_key)] if api_key else []
@@ -45,7 +57,7 @@ def create_server(engine: Engine, *, api_key: str | None = None) -> uvicorn.Serv
         log_level="warning",
         lifespan="off",
     )
-    return uvicorn.Server(config)
+    return _Server(config)
 
 
 def listen(host: str = DEFAULT_HOST, port: int = DEFAULT_PORT) -> socket.socket:
@@ -69,9 +81,15 @@ async def serve(
     """Serve until SIGINT or SIGTERM: first the sockets go, then the engine. Raises OSError."""
     listener = listen(host, port)
     _log.info("listening on %s port %d", *listener.getsockname()[:2])
+    server = create_server(engine, api_key=api_key)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, setattr, server, "should_exit", True)
     try:
-        await create_server(engine, api_key=api_key).serve(sockets=[listener])
+        await server.serve(sockets=[listener])
     finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
         listener.close()
         await engine.aclose()
 
