@@ -241,9 +241,6 @@ def require_possible(settings: Settings) -> None:
     model = settings.model
     if model.deepspeed and find_spec("deepspeed") is None:
         raise MissingExtra("XTTS_DEEPSPEED is on, but DeepSpeed is not installed: pip install 'xtts-rtc[deepspeed]'")
-    for name in ("half", "compile", "deepspeed"):
-        if getattr(model, name):
-            raise ConfigError(f"XTTS_{name.upper()} is on, but this version computes in plain fp32 only: switch it off")
     if model.device.startswith("cuda") and find_spec("torch") is None:
         raise MissingExtra(f"the device is {model.device}, but torch is not installed: pip install 'xtts-rtc[torch]'")
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import platform
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -93,7 +95,10 @@ def load_runtime(
         return _load_torch(choice, device, num_slots)
     for option in ("half", "compile", "deepspeed"):
         if getattr(choice, option):
-            raise ConfigError(f"{option} is for CUDA and this engine runs on {device}; leave it out, or use a GPU")
+            raise ConfigError(
+                f"XTTS_{option.upper()} is on, and the onnx backend on the {device} has no such thing:"
+                " switch it off, or take a GPU and backend torch"
+            )
     return _load_onnx(choice, num_slots, cache_dir, progress)
 
 
@@ -118,8 +123,13 @@ def _load_onnx(choice: ModelChoice, num_slots: int, cache_dir: Path, progress: P
     folder = model_folder(choice.name)
     is_ready = folder is not None and bundle_module.is_bundle(folder)
     path = folder if is_ready else _converted(choice, folder, cache_dir, progress)
-    runtime = runtime_module.OnnxRuntime(path, num_slots=num_slots, vocoder=choice.vocoder)
-    bundle = runtime.bundle
+    # What was made here was checked when it was made; a foreign bundle's checksums are compared at every start.
+    bundle = bundle_module.open_bundle(path, is_checked=is_ready)
+    note = cache_dir / "vocoders" / f"{_machine_key(bundle)}.txt"
+    vocoder = _remembered(note) if choice.vocoder == "auto" else choice.vocoder
+    runtime = runtime_module.OnnxRuntime(bundle, num_slots=num_slots, vocoder=vocoder)
+    if choice.vocoder == "auto" and vocoder == "auto":
+        _remember(note, runtime.vocoder_name)
     return LoadedRuntime(
         runtime=runtime,
         frontend=_frontend(bundle.vocabulary()),
@@ -129,6 +139,40 @@ def _load_onnx(choice: ModelChoice, num_slots: int, cache_dir: Path, progress: P
         speakers=bundle.speakers(),
         max_segment_chars=bundle.manifest.max_segment_chars,
     )
+
+
+def _machine_key(bundle: Any) -> str:
+    """Names this CPU, the packages that could run a vocoder, and the vocoder's weights."""
+    packages = [(name, version(name)) for name in ("onnxruntime", "openvino") if find_spec(name)]
+    weights = bundle.manifest.files["vocoder.data"].sha256
+    return hashlib.sha256(repr((_cpu_model(), packages, weights)).encode()).hexdigest()[:16]
+
+
+def _cpu_model() -> str:
+    """The CPU's name and what it can do; two machines that agree in it time alike."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return "\n".join(next((line for line in lines if line.startswith(key)), "") for key in ("model name", "flags"))
+
+
+def _remembered(note: Path) -> str:
+    """The vocoder that was fastest here before; auto (find out) without a note."""
+    try:
+        name = note.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return "auto"
+    vocoders: tuple[str, ...] = _need("xtts_rtc.model.onnx.vocoder", "cpu").VOCODERS
+    return name if name in vocoders else "auto"
+
+
+def _remember(note: Path, name: str) -> None:
+    try:
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(name + "\n", encoding="utf-8")
+    except OSError as error:
+        logger.warning("the choice of the vocoder could not be kept in %s: %s", note.parent, error)
 
 
 def _converted(choice: ModelChoice, folder: Path | None, cache_dir: Path, progress: Progress) -> Path:
@@ -174,8 +218,18 @@ def _load_torch(choice: ModelChoice, device: str, num_slots: int) -> LoadedRunti
 
 
 def _torch_runtime(choice: ModelChoice, device: str, xtts: Any, num_slots: int) -> tuple[Runtime, str]:
-    reference: Runtime = _need("xtts_rtc.model.torch.runtime", "torch").TorchRuntime(xtts, num_slots=num_slots)
-    return reference, "fp32"
+    if device == "cpu" and not (choice.half or choice.compile or choice.deepspeed):
+        reference: Runtime = _need("xtts_rtc.model.torch.runtime", "torch").TorchRuntime(xtts, num_slots=num_slots)
+        return reference, "fp32"
+    made = _need("xtts_rtc.model.torch.cuda", "torch").make_cuda_runtime(
+        xtts,
+        num_slots=num_slots,
+        device=device,
+        half=choice.half,
+        compile=choice.compile,
+        deepspeed=choice.deepspeed,
+    )
+    return made, made.precision
 
 
 def _frontend(vocabulary: str) -> TextFrontend:
