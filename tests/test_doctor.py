@@ -49,7 +49,7 @@ def test_what_was_never_tested_is_said_plainly() -> None:
 def test_an_option_that_cannot_be_honoured_is_a_problem() -> None:
     found = report({"model": {"deepspeed": True}})
     assert found["settings", "options"].state is State.PROBLEM
-    assert "XTTS_HALF" in found["settings", "options"].value
+    assert "XTTS_DEEPSPEED" in found["settings", "options"].value
 
 
 def test_a_server_open_to_others_without_a_key_is_a_problem() -> None:
