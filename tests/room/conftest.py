@@ -1,4 +1,4 @@
-"""One LiveKit server for all room tests, and a worker on it for an engine's port."""
+"""A LiveKit server for each file of room tests, and a worker on it for an engine's port."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ WORKER = Path(xtts_rtc.demo.__file__).with_name("worker.py")
 """The worker of the demo; run as a script, as LiveKit's own examples are."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def room_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RoomServer]:
+    # Not one for all: after its last worker has gone, a server believes for a minute that there is none,
+    # and a room that is opened right behind the next worker's registration gets no agent.
     with running_server(tmp_path_factory.mktemp("livekit") / "server.log") as server:
         yield server
 
