@@ -44,12 +44,23 @@ class Runtime(Protocol):
     @property
     def num_slots(self) -> int: ...
 
-    def prefill(self, slot: int, voice: Conditioning, text_ids: NDArray[np.int64]) -> tuple[Float32, Float32]:
-        """Start a segment in `slot`, whatever was there: prefix, text [T] without start/stop, start token.
+    def begin(self, slot: int, voice: Conditioning, text_ids: NDArray[np.int64]) -> int:
+        """Start a segment in `slot`, whatever was there: prefix, text [T] in start and stop, start token.
 
-        Returns the first position's latent [D] and logits [V], float32. The prefix KV of a voice is
-        computed once per `voice.key` and copied.
+        The prefix KV of a voice is computed once per `voice.key` and copied. Returns how many positions
+        `extend` has to compute before the first `step`.
         """
+        ...
+
+    def extend(self, slot: int, max_positions: int) -> tuple[Float32, Float32] | None:
+        """Compute up to so many of the positions that are left; other slots may step in between.
+
+        None while some are left, then the last position's latent [D] and logits [V], float32.
+        """
+        ...
+
+    def prefill(self, slot: int, voice: Conditioning, text_ids: NDArray[np.int64]) -> tuple[Float32, Float32]:
+        """`begin` and `extend` in one go."""
         ...
 
     def step(self, slots: NDArray[np.int64], tokens: NDArray[np.int64]) -> tuple[Float32, Float32]:

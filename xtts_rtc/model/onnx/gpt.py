@@ -25,10 +25,11 @@ _PAGE_POSITIONS = 16
 
 @dataclass(slots=True)
 class _Slot:
-    """positions already in KV memory, and how many of them are audio."""
+    """Positions already in KV memory, how many of them are audio, and what has yet to be prefilled."""
 
     length: int = 0
     num_audio: int = 0
+    pending: Float32 | None = None  # [T, D], what `begin` left to `extend`
 
 
 @dataclass(slots=True)
@@ -65,21 +66,36 @@ class OnnxGpt:
         self._values: dict[tuple[int, int], list[ort.OrtValue]] = {}
         self._prefixes: OrderedDict[str, Float32] = OrderedDict()
 
-    def prefill(self, slot: int, voice: Conditioning, text_ids: NDArray[np.int64]) -> tuple[Float32, Float32]:
-        """As `Runtime.prefill`. Raises InvalidText for more ids than the learned positions allow."""
+    def begin(self, slot: int, voice: Conditioning, text_ids: NDArray[np.int64]) -> int:
+        """As `Runtime.begin`. Raises InvalidText for more ids than the learned positions allow."""
         if text_ids.size > self._info.max_text_tokens:
             raise InvalidText(f"{text_ids.size} text ids in one segment; at most {self._info.max_text_tokens} fit")
         self._slots[slot] = _Slot()
-        row = self._rows.take(slot)
-        self._load_prefix(row, slot, voice)
+        self._load_prefix(self._rows.take(slot), slot, voice)
         ids = np.concatenate([[self._manifest.start_text_token], text_ids, [self._manifest.stop_text_token]])
         tables = self._tables
         text = tables.text_embedding[ids] + tables.text_positions[: ids.size]
-        latents, logits = self._extend(
-            row, slot, np.concatenate([text, self._audio([self._info.start_audio_token], [0])])
-        )
-        self._slots[slot].num_audio = 1
-        return latents, logits
+        self._slots[slot].pending = np.concatenate([text, self._audio([self._info.start_audio_token], [0])])
+        return ids.size + 1
+
+    def extend(self, slot: int, max_positions: int) -> tuple[Float32, Float32] | None:
+        """As `Runtime.extend`."""
+        state = self._slots[slot]
+        if state.pending is None:
+            raise GenerationFailed("nothing is left to compute before this segment's first step; begin it first")
+        part, rest = state.pending[:max_positions], state.pending[max_positions:]
+        out = self._extend(self._rows.row_of(slot), slot, part)
+        state.pending = rest if rest.size else None
+        if state.pending is not None:
+            return None
+        state.num_audio = 1
+        return out
+
+    def prefill(self, slot: int, voice: Conditioning, text_ids: NDArray[np.int64]) -> tuple[Float32, Float32]:
+        """As `Runtime.prefill`."""
+        done = self.extend(slot, self.begin(slot, voice, text_ids))
+        assert done is not None
+        return done
 
     def step(self, slots: NDArray[np.int64], tokens: NDArray[np.int64]) -> tuple[Float32, Float32]:
         """As `Runtime.step`. Raises GenerationFailed for a slot that is empty or full."""

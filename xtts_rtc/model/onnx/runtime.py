@@ -53,8 +53,16 @@ class OnnxRuntime:
     def num_slots(self) -> int:
         return self._num_slots
 
+    def begin(self, slot: int, voice: Conditioning, text_ids: NDArray[np.int64]) -> int:
+        """As `Runtime.begin`; InvalidText for more ids than `info.max_text_tokens`."""
+        return self._gpt.begin(slot, voice, text_ids)
+
+    def extend(self, slot: int, max_positions: int) -> tuple[Float32, Float32] | None:
+        """As `Runtime.extend`."""
+        return self._gpt.extend(slot, max_positions)
+
     def prefill(self, slot: int, voice: Conditioning, text_ids: NDArray[np.int64]) -> tuple[Float32, Float32]:
-        """As `Runtime.prefill`; InvalidText for more ids than `info.max_text_tokens`."""
+        """As `Runtime.prefill`."""
         return self._gpt.prefill(slot, voice, text_ids)
 
     def step(self, slots: NDArray[np.int64], tokens: NDArray[np.int64]) -> tuple[Float32, Float32]:

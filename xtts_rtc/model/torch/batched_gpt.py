@@ -59,6 +59,7 @@ class BatchedGpt:
         self._values = [torch.zeros(shape, device=self.device, dtype=dtype) for _ in self._layers]
         self._lengths = [0] * num_slots
         self._mel_starts = [0] * num_slots
+        self._pending: dict[int, Tensor] = {}  # positions that `begin` left to `extend`, [T, D]
         self._prefixes: OrderedDict[str, list[tuple[Tensor, Tensor]]] = OrderedDict()
         self._steps: dict[tuple[int, int], StaticStep] = {}
 
@@ -78,8 +79,8 @@ class BatchedGpt:
         for shape in self.shapes if shapes is None else shapes:
             self._static(shape)
 
-    def prefill(self, slot: int, key: str, gpt_latents: Tensor, text_ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Prefix [32, D] (kept per `key`), text ids [T] without start and stop, start token -> [D], [V].
+    def begin(self, slot: int, key: str, gpt_latents: Tensor, text_ids: Tensor) -> int:
+        """Prefix [32, D] (kept per `key`); text ids [T] without start and stop, and the start token, are left.
 
         Arrays may lie on the host. Raises ValueError for text that the model has no ids or positions for.
         """
@@ -90,10 +91,26 @@ class BatchedGpt:
         text = gpt.text_embedding(ids) + gpt.text_pos_embedding.emb.weight[: ids.shape[0]]
         start = gpt.mel_embedding.weight[gpt.start_audio_token] + gpt.mel_pos_embedding.emb.weight[0]
         self._copy_prefix(slot, key, gpt_latents)
-        hidden = self._prefill_row(slot, torch.cat([text, start[None]]).float())  # [T + 3, D]
+        self._pending[slot] = torch.cat([text, start[None]]).float()  # [T + 3, D]
+        return int(self._pending[slot].shape[0])
+
+    def extend(self, slot: int, max_positions: int) -> tuple[Tensor, Tensor] | None:
+        """Up to so many positions of what `begin` left; the last one's latent [D] and logits [V], or None."""
+        x = self._pending.pop(slot)
+        if x.shape[0] > max_positions:
+            self._pending[slot] = x[max_positions:]
+            self._prefill_row(slot, x[:max_positions])
+            return None
+        hidden = self._prefill_row(slot, x)
         self._mel_starts[slot] = self._lengths[slot] - 1
         latents, logits = self._head(hidden[-1:])
         return latents[0], logits[0]
+
+    def prefill(self, slot: int, key: str, gpt_latents: Tensor, text_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """`begin` and `extend` in one go: latent [D], logits [V]."""
+        done = self.extend(slot, self.begin(slot, key, gpt_latents, text_ids))
+        assert done is not None
+        return done
 
     def step(self, slots: Sequence[int], tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens [B] for `slots`, each at its own length -> latents [B, D], logits [B, V], float32.
@@ -119,6 +136,7 @@ class BatchedGpt:
     def release(self, slot: int) -> None:
         """Forget the slot; its memory is overwritten by the next prefill."""
         self._lengths[slot] = 0
+        self._pending.pop(slot, None)
 
     def _check_text(self, text_ids: Tensor) -> None:
         num_ids, num_places = self._gpt.text_embedding.weight.shape[0], self._gpt.text_pos_embedding.emb.weight.shape[0]

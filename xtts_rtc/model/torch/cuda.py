@@ -54,10 +54,19 @@ class CudaRuntime:
         return self._gpt.kv_bytes
 
     @torch.inference_mode()
+    def begin(self, slot: int, voice: Conditioning, text_ids: NDArray[np.int64]) -> int:
+        ids = torch.from_numpy(text_ids)
+        return self._gpt.begin(slot, voice.key, torch.from_numpy(voice.gpt_latents), ids)
+
+    @torch.inference_mode()
+    def extend(self, slot: int, max_positions: int) -> tuple[Float32, Float32] | None:
+        done = self._gpt.extend(slot, max_positions)
+        return None if done is None else (to_numpy(done[0]), to_numpy(done[1]))
+
     def prefill(self, slot: int, voice: Conditioning, text_ids: NDArray[np.int64]) -> tuple[Float32, Float32]:
-        latents, ids = torch.from_numpy(voice.gpt_latents), torch.from_numpy(text_ids)
-        latent, logits = self._gpt.prefill(slot, voice.key, latents, ids)
-        return to_numpy(latent), to_numpy(logits)
+        done = self.extend(slot, self.begin(slot, voice, text_ids))
+        assert done is not None
+        return done
 
     @torch.inference_mode()
     def step(self, slots: NDArray[np.int64], tokens: NDArray[np.int64]) -> tuple[Float32, Float32]:

@@ -36,6 +36,7 @@ class TorchGpt:
         self._values = torch.zeros(shape, device=self.device, dtype=self._dtype)
         self._lengths = [0] * num_slots
         self._mel_starts = [0] * num_slots
+        self._pending: dict[int, Tensor] = {}  # positions that `begin` left to `extend`, [1, T, D]
         self._prefixes: OrderedDict[str, tuple[Tensor, Tensor]] = OrderedDict()
 
     @property
@@ -43,18 +44,33 @@ class TorchGpt:
         """Bytes of KV memory, all slots together."""
         return 2 * self._keys.numel() * self._keys.element_size()
 
-    def prefill(self, slot: int, key: str, gpt_latents: Tensor, text_ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Prefix [32, D] (kept per `key`), text ids [T] without start and stop, start token -> [D], [V]."""
+    def begin(self, slot: int, key: str, gpt_latents: Tensor, text_ids: Tensor) -> int:
+        """Prefix [32, D] (kept per `key`); text ids [T] without start and stop, and the start token, are left."""
         self._copy_prefix(slot, key, gpt_latents)
         gpt = self._gpt
         ids = F.pad(F.pad(text_ids, (0, 1), value=gpt.stop_text_token), (1, 0), value=gpt.start_text_token)
         text = gpt.text_embedding(ids) + gpt.text_pos_embedding.emb.weight[: ids.shape[0]]
         start = gpt.mel_embedding.weight[gpt.start_audio_token] + gpt.mel_pos_embedding.emb.weight[0]
-        x = torch.cat([text, start[None]])[None].to(self._dtype)  # [1, T + 3, D]
+        self._pending[slot] = torch.cat([text, start[None]])[None].to(self._dtype)  # [1, T + 3, D]
+        return int(self._pending[slot].shape[1])
+
+    def extend(self, slot: int, max_positions: int) -> tuple[Tensor, Tensor] | None:
+        """Up to so many positions of what `begin` left; the last one's latent [D] and logits [V], or None."""
+        x = self._pending.pop(slot)
+        if x.shape[1] > max_positions:
+            self._pending[slot] = x[:, max_positions:]
+            self._prefill_row(slot, x[:, :max_positions])
+            return None
         hidden = self._prefill_row(slot, x)
         self._mel_starts[slot] = self._lengths[slot] - 1
         latents, logits = self._head(hidden[:, -1])
         return latents[0], logits[0]
+
+    def prefill(self, slot: int, key: str, gpt_latents: Tensor, text_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """`begin` and `extend` in one go: latent [D], logits [V]."""
+        done = self.extend(slot, self.begin(slot, key, gpt_latents, text_ids))
+        assert done is not None
+        return done
 
     def step(self, slots: list[int], tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens [B] for `slots`, each at its own length -> latents [B, D], logits [B, V]."""
@@ -77,6 +93,7 @@ class TorchGpt:
     def release(self, slot: int) -> None:
         """Forget the slot; its memory is overwritten by the next prefill."""
         self._lengths[slot] = 0
+        self._pending.pop(slot, None)
 
     def _copy_prefix(self, slot: int, key: str, gpt_latents: Tensor) -> None:
         num = gpt_latents.shape[0]
