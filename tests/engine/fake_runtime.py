@@ -19,7 +19,8 @@ DIM = 4
 class FakeRuntime:
     """Row state is (seed of the text, number of tokens); the stop token comes after `length` tokens.
 
-    `hook` is called before each call: ("prefill" or "step", slots) or ("decode", [number of frames]).
+    `hook` is called before each call: ("begin" or "step", slots), ("prefill", [number of positions]) or
+    ("decode", [number of frames]).
     """
 
     def __init__(self, num_slots: int = 4, length: int = 60) -> None:
@@ -27,6 +28,7 @@ class FakeRuntime:
         self.length = length
         self.hook: Callable[[str, list[int]], None] = lambda what, slots: None
         self.rows: dict[int, list[int]] = {}
+        self.unfilled: dict[int, int] = {}
         self.calls: list[str] = []
         self.nan_slots: set[int] = set()
         self.is_warm = threading.Event()
@@ -38,9 +40,18 @@ class FakeRuntime:
             max_audio_tokens=600, max_text_tokens=400,
         )  # fmt: skip
 
-    def prefill(self, slot: int, voice: Conditioning, text_ids: NDArray[np.int64]) -> tuple[Float32, Float32]:
-        self._enter("prefill", [slot])
+    def begin(self, slot: int, voice: Conditioning, text_ids: NDArray[np.int64]) -> int:
+        self._enter("begin", [slot])
         self.rows[slot] = [int(text_ids.sum()), 0]
+        self.unfilled[slot] = text_ids.size + 3
+        return self.unfilled[slot]
+
+    def extend(self, slot: int, max_positions: int) -> tuple[Float32, Float32] | None:
+        positions = min(max_positions, self.unfilled[slot])
+        self._enter("prefill", [positions])
+        self.unfilled[slot] -= positions
+        if self.unfilled[slot]:
+            return None
         latents, logits = self._out([slot])
         return latents[0], logits[0]
 
@@ -78,7 +89,7 @@ class FakeRuntime:
 
 
 class FakeFrontend:
-    """One id a character."""
+    """One id for two characters, about as many as XTTS takes."""
 
     languages = ("en", "de")
 
@@ -88,7 +99,7 @@ class FakeFrontend:
         return language
 
     def encode(self, spoken: str, language: str) -> list[int]:
-        return [ord(c) % 200 for c in spoken]
+        return [ord(c) % 200 for c in spoken[::2]]
 
 
 class FakeVoices:

@@ -8,9 +8,9 @@ import pytest
 from xtts_rtc.engine.ramp import LADDER, Costs, RunOnGuard, first_chunk_tokens, length_cap_tokens, next_chunk_tokens
 from xtts_rtc.types import OUTPUT_HZ, TOKENS_PER_SECOND
 
-FAST = Costs(prefill_s=0.005, frame_s=0.0001, step_s={1: 0.003})
-MEDIUM = Costs(prefill_s=0.06, frame_s=0.0008, step_s={1: 0.02, 4: 0.027})
-SLOW = Costs(prefill_s=0.5, frame_s=0.004, step_s={1: 0.08})
+FAST = Costs(frame_s=0.0001, step_s={1: 0.003})
+MEDIUM = Costs(frame_s=0.0008, step_s={1: 0.02, 4: 0.027})
+SLOW = Costs(frame_s=0.004, step_s={1: 0.08})
 
 
 def played_without_gap(costs: Costs) -> bool:

@@ -18,17 +18,21 @@ TEXT = "This sentence is long enough for one hundred tokens of audio, and it is 
 
 @dataclass(slots=True)
 class Machine:
-    """Seconds: a prefill, a step as (fixed, per row), a vocoder frame."""
+    """Seconds: a prefilled piece and a step, each as (fixed, per position or row), a vocoder frame."""
 
-    prefill_s: float = 0.055
+    prefill_s: tuple[float, float] = (0.018, 0.001)
     step_s: tuple[float, float] = (0.018, 0.002)
     frame_s: float = 0.0007
     now: float = 100.0
     plan: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
 
     def spend(self, what: str, numbers: list[int]) -> None:
-        fixed, per_row = self.step_s
-        costs = {"prefill": self.prefill_s, "step": fixed + per_row * len(numbers), "decode": self.frame_s * numbers[0]}
+        costs = {
+            "begin": 0.001,
+            "prefill": self.prefill_s[0] + self.prefill_s[1] * numbers[0],
+            "step": self.step_s[0] + self.step_s[1] * len(numbers),
+            "decode": self.frame_s * numbers[0],
+        }
         self.now += costs[what]
         self.act()
 
@@ -143,5 +147,5 @@ def test_the_stream_that_would_make_others_stutter_is_refused_with_the_reason() 
 
 
 def test_a_machine_slower_than_speech_still_serves_one() -> None:
-    (ear,) = simulate(Machine(prefill_s=0.5, step_s=(0.08, 0.01), frame_s=0.003), [0.0])
+    (ear,) = simulate(Machine(prefill_s=(0.2, 0.01), step_s=(0.08, 0.01), frame_s=0.003), [0.0])
     assert ear.error is None and ear.chunks

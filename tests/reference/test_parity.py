@@ -60,10 +60,12 @@ class Recorder:
     def __getattr__(self, name: str) -> object:
         return getattr(self._inner, name)
 
-    def prefill(self, slot: int, voice: Conditioning, ids: np.ndarray) -> tuple[Float32, Float32]:
-        latent, logits = self._inner.prefill(slot, voice, ids)
-        self.latents[slot] = [latent]
-        return latent, self._forced(logits[None], [slot])[0]
+    def extend(self, slot: int, max_positions: int) -> tuple[Float32, Float32] | None:
+        done = self._inner.extend(slot, max_positions)
+        if done is None:
+            return None
+        self.latents[slot] = [done[0]]
+        return done[0], self._forced(done[1][None], [slot])[0]
 
     def step(self, slots: np.ndarray, tokens: np.ndarray) -> tuple[Float32, Float32]:
         latents, logits = self._inner.step(slots, tokens)

@@ -32,21 +32,17 @@ class Batch:
         self.num_prefills = 0
         self.num_frames = 0
 
-    def prefill(self, stream: Stream, segment: Segment, num_streams: int, now: float) -> None:
+    def begin(self, stream: Stream, segment: Segment, num_streams: int, now: float) -> None:
         """Start a segment in the stream's slot; raises what ends this stream alone."""
         assert stream.slot is not None and stream.voice is not None
         info, request = self._runtime.info, stream.request
         ids = np.asarray(self._frontend.encode(segment.spoken, request.language), np.int64)
         if ids.size > info.max_text_tokens:
             raise InvalidText(f"a segment has {ids.size} text tokens; the model takes {info.max_text_tokens}")
-        start = self._clock()
-        latent, logits = self._runtime.prefill(stream.slot, stream.voice, ids)
-        self._costs.saw_prefill(self._clock() - start)
+        num_unfilled = self._runtime.begin(stream.slot, stream.voice, ids)
         self.num_prefills += 1
-        _need_finite(latent, logits)
         stream.decode = Decode(
             segment=segment,
-            logits=logits,
             seen=new_history(info.num_audio_tokens, info.start_audio_token),
             window=LatentWindow(speed=request.sampling.speed),
             guard=RunOnGuard(segment.spoken),
@@ -54,8 +50,21 @@ class Batch:
                 segment.spoken, request.language, speed=request.sampling.speed, limit=info.max_audio_tokens
             ),
             chunk_tokens=self._chunk_tokens(stream, num_streams, now),
+            num_unfilled=num_unfilled,
         )
-        self._choose(stream, stream.decode, latent)
+
+    def extend(self, stream: Stream, max_positions: int) -> None:
+        """Prefill some more of the segment that was begun; with the last position comes its first token."""
+        decode = stream.decode
+        assert decode is not None and stream.slot is not None
+        positions = min(max_positions, decode.num_unfilled)
+        start = self._clock()
+        done = self._runtime.extend(stream.slot, positions)
+        self._costs.saw_positions(positions, self._clock() - start)
+        decode.num_unfilled -= positions
+        if done is not None:
+            _need_finite(*done)
+            self._choose(stream, decode, *done)
 
     def step(self, streams: list[Stream]) -> list[tuple[Stream, Exception]]:
         """One decode step for all of `streams`; returns those that failed, each with its reason."""
@@ -79,8 +88,7 @@ class Batch:
             except GenerationFailed as error:
                 failures.append((stream, error))
                 continue
-            decode.logits = logits[row]
-            self._choose(stream, decode, latents[row])
+            self._choose(stream, decode, latents[row], logits[row])
         return failures
 
     def vocode(self, stream: Stream) -> Float32:
@@ -107,15 +115,18 @@ class Batch:
         info = self._runtime.info
         voice = Conditioning("warm-up", np.zeros((info.num_prefix, info.dim), np.float32), np.zeros(512, np.float32))
         rows = np.arange(self._runtime.num_slots)
+        ids, spent = np.full(16, 2, np.int64), 0.0
         for slot in [0, *rows]:  # slot 0 twice: the first call of anything pays for allocation
+            positions = self._runtime.begin(int(slot), voice, ids)
             start = self._clock()
-            self._runtime.prefill(int(slot), voice, np.full(24, 2, np.int64))
-            self._costs.prefill_s = self._clock() - start
+            self._runtime.extend(int(slot), positions)
+            spent = self._clock() - start
         for batch in sorted({1, 2, 4, rows.size} & set(range(1, rows.size + 1))):
             for _ in range(4):
                 start = self._clock()
                 self._runtime.step(rows[:batch], np.zeros(batch, np.int64))
                 self._costs.step_s[batch] = self._clock() - start
+        self._costs.saw_positions(positions, spent)
         for slot in rows:
             self._runtime.release(int(slot))
         frames = np.zeros((info.dim, 64), np.float32)
@@ -132,10 +143,10 @@ class Batch:
         tokens = np.asarray([stream.decode.last_token for stream in streams if stream.decode], np.int64)
         return self._runtime.step(slots, tokens)
 
-    def _choose(self, stream: Stream, decode: Decode, latent: Float32) -> None:
+    def _choose(self, stream: Stream, decode: Decode, latent: Float32, logits: Float32) -> None:
         info = self._runtime.info
         noise = np.maximum(stream.rng.standard_exponential(info.num_audio_tokens, np.float32), np.float32(1e-30))
-        token = choose_token(decode.logits, decode.seen, stream.request.sampling, noise)
+        token = choose_token(logits, decode.seen, stream.request.sampling, noise)
         decode.window.append(latent)  # the latent of the stop step is spoken too, as in the reference
         decode.seen[token] = True
         decode.last_token = token

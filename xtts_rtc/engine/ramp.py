@@ -28,12 +28,16 @@ _SMOOTHING = 0.2
 class Costs:
     """Measured times in seconds, smoothed. Starts from what warm-up measured; 0 means not measured yet."""
 
-    prefill_s: float = 0.0
+    position_s: float = 0.0
     frame_s: float = 0.0
     step_s: dict[int, float] = field(default_factory=dict)
 
-    def saw_prefill(self, seconds: float) -> None:
-        self.prefill_s = _smooth(self.prefill_s, seconds)
+    def saw_positions(self, positions: int, seconds: float) -> None:
+        self.position_s = _smooth(self.position_s, max(1e-6, seconds - self.step(1)) / positions)
+
+    def piece(self, positions: int) -> float:
+        """Time of one piece of a prefill: it reads all weights once, as a step does, and then counts positions."""
+        return self.step(1) + positions * self.position_s
 
     def saw_frames(self, frames: int, seconds: float) -> None:
         self.frame_s = _smooth(self.frame_s, seconds / frames)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from xtts_rtc.engine.ramp import RunOnGuard
 from xtts_rtc.model.window import LatentWindow
-from xtts_rtc.types import OUTPUT_HZ, Conditioning, Event, Float32, Segment, StreamMetrics, StreamRequest
+from xtts_rtc.types import OUTPUT_HZ, Conditioning, Event, Segment, StreamMetrics, StreamRequest
 
 
 class Need(Enum):
@@ -29,17 +29,17 @@ class Need(Enum):
 class Decode:
     """One segment between its prefill and its last sample.
 
-    `logits` [V] are those the next token is chosen from; `seen` [V] is the repetition penalty's memory;
+    `num_unfilled` positions have yet to be prefilled; `seen` [V] is the repetition penalty's memory;
     `chunk_tokens` is how many latents the next vocoder call waits for.
     """
 
     segment: Segment
-    logits: Float32
     seen: NDArray[np.bool_]
     window: LatentWindow
     guard: RunOnGuard
     cap_tokens: int
     chunk_tokens: int
+    num_unfilled: int
     num_tokens: int = 0
     num_vocoded: int = 0
     last_token: int = 0
@@ -81,11 +81,18 @@ class Stream:
     def need(self) -> Need:
         if self.decode is not None:
             decode = self.decode
+            if decode.num_unfilled:
+                return Need.PREFILL
             is_full = decode.is_stopped or decode.num_waiting >= decode.chunk_tokens
             return Need.VOCODE if is_full else Need.STEP
         if self.segments:
             return Need.PREFILL
         return Need.CLOSE if self.is_ended else Need.TEXT
+
+    @property
+    def can_step(self) -> bool:
+        """Its segment is prefilled and not over: a shared step may take it along."""
+        return self.decode is not None and not self.decode.num_unfilled and not self.decode.is_stopped
 
     def ahead_s(self, now: float) -> float:
         """Seconds of audio between what is made and what was heard, by the clock and by the reader."""

@@ -17,6 +17,9 @@ from xtts_rtc.engine.request import Need, Stream
 
 _ADMISSION_TOKENS = 12  # chunks while streams settle in; with larger ones a full machine stutters at first
 _ADMISSION_FACTOR = 0.9
+_USUAL_POSITIONS = 32  # of a sentence: text ids, start and stop
+_LEAST_POSITIONS = 16  # fewer cost about as much: every piece reads all weights once
+_ALL_POSITIONS = 1 << 20
 _RESERVE_S = 0.04  # what an unlucky step or a busy machine may add
 _FIRST = {Need.VOCODE: 2e-3, Need.PREFILL: 1e-3}  # among newcomers: audio that is ready, then those who can share steps
 
@@ -93,7 +96,15 @@ class Scheduler:
             return Work(first.need, [first])
         if pressed := [stream for stream in ready if self._is_pressed(stream, now)]:
             return Work(Need.VOCODE, [min(pressed, key=lambda stream: stream.plays_until)])
-        return Work(Need.STEP, [s for s in ready if s.decode is not None and not s.decode.is_stopped])
+        return Work(Need.STEP, [s for s in ready if s.can_step])
+
+    def prefill_positions(self, now: float) -> int:
+        """How many positions may be prefilled before a speaking stream needs the engine."""
+        speaking = [s for s in self.active.values() if s.request.is_realtime and not s.is_starved and s.can_step]
+        if not speaking or not self._costs.position_s:
+            return _ALL_POSITIONS
+        slack = min(self._slack_s(stream, now) for stream in speaking)
+        return max(_LEAST_POSITIONS, int((slack - self._costs.step(1)) / self._costs.position_s))
 
     def wake_in_s(self, now: float) -> float | None:
         """Seconds until something changes by time alone; None if only news can change it."""
@@ -129,16 +140,22 @@ class Scheduler:
             return float("-inf")
         waits = now - (stream.text_at if stream.text_at is not None else stream.opened_at)
         if stream.is_starved:  # nothing to hear: due at once, first come first served
-            return self._costs.prefill_s - _FIRST.get(stream.need, 0.0) - 1e-5 * waits
+            return self._newcomer_s() - _FIRST.get(stream.need, 0.0) - 1e-5 * waits
         if not stream.request.is_realtime:
             return 1.0 + stream.ahead_s(now)
-        return stream.plays_until - now - self._until_chunk_s(stream)
+        return stream.plays_until - now - self._until_chunk_s(stream) - _RESERVE_S
+
+    def _newcomer_s(self) -> float:
+        """How near a speaking stream's deadline must be to come before a newcomer's next piece of work."""
+        return self._costs.piece(_LEAST_POSITIONS)
 
     def _until_chunk_s(self, stream: Stream) -> float:
         """Time to make the stream's next chunk if nothing else comes between but the shared steps."""
         decode = stream.decode
         if decode is None:
-            return self._costs.prefill_s + self._costs.chunk(LADDER[0], 1)
+            return self._costs.piece(_USUAL_POSITIONS) + self._costs.chunk(LADDER[0], 1)
+        if decode.num_unfilled:
+            return self._costs.piece(decode.num_unfilled) + self._costs.chunk(decode.chunk_tokens, 1)
         missing = 0 if decode.is_stopped else max(0, decode.chunk_tokens - decode.num_waiting)
         return missing * self._costs.step(len(self.active)) + self._costs.window(decode.num_waiting + missing)
 

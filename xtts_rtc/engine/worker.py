@@ -210,7 +210,7 @@ class XttsBackend:
         (stream,) = work.streams
         try:
             if work.need is Need.PREFILL:
-                self._begin_segment(stream)
+                self._prefill(stream)
             elif work.need is Need.VOCODE:
                 self._vocode(stream)
             else:
@@ -218,13 +218,16 @@ class XttsBackend:
         except Exception as error:
             self._fail(stream, error)
 
-    def _begin_segment(self, stream: Stream) -> None:
+    def _prefill(self, stream: Stream) -> None:
+        if stream.decode is not None:
+            self._batch.extend(stream, self._scheduler.prefill_positions(self._clock()))
+            return
         segment = stream.segments.popleft()
         if not segment.spoken:
             stream.num_segments += 1
             self._emit(stream, AudioEvent(np.zeros(0, np.float32), segment.index, is_segment_end=True))
             return
-        self._batch.prefill(stream, segment, len(self._scheduler.active), self._clock())
+        self._batch.begin(stream, segment, len(self._scheduler.active), self._clock())
 
     def _vocode(self, stream: Stream) -> None:
         decode = stream.decode
@@ -253,7 +256,7 @@ class XttsBackend:
         if stream.need is Need.TEXT:
             now = self._clock()
             stream.text_at = now
-            soon = self._costs.prefill_s + self._costs.chunk(first_chunk_tokens(self._costs, 1), 1)
+            soon = self._costs.piece(32) + self._costs.chunk(first_chunk_tokens(self._costs, 1), 1)
             stream.is_starved = stream.plays_until - now < soon
         stream.segments.append(segment)
 
