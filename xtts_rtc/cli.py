@@ -130,9 +130,22 @@ def _add_doctor(parser: argparse.ArgumentParser) -> None:
 
 def _add_bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--against", choices=["stock"], help="also run coqui-tts' own streaming on the same weights")
+    parser.add_argument(
+        "--rows", choices=["auto", "all"], default="auto", help="the default configuration, or all that run here"
+    )
     parser.add_argument("--streams", type=_counts, default="1", metavar="1,2,4", help="how many at once")
     parser.add_argument("--runs", type=_count, default=5, metavar="N", help="runs of each side, in turn; medians count")
+    parser.add_argument(
+        "--start-buffer", dest="start_buffer_s", type=_seconds, default=0.4, metavar="S",
+        help="what paced listeners wait after their first chunk",
+    )  # fmt: skip
+    parser.add_argument(
+        "--skip", action="append", metavar="PART",
+        help="leave out one of streams, newcomer, cancel, length, steps, parity, memory; may be repeated",
+    )  # fmt: skip
     parser.add_argument("--json", dest="json_file", type=Path, metavar="FILE")
+    parser.add_argument("--chart", type=Path, metavar="FILE.png")
+    parser.add_argument("--docs", type=Path, metavar="DIR", help="write benchmarks.md and benchmarks.png there")
     parser.set_defaults(run=_in_module("xtts_rtc.bench"))
 
 
@@ -153,6 +166,16 @@ def _count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1024:
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number from 1 to 1024")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= 10:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a number of seconds from 0 to 10")
+    return seconds
 
 
 def _counts(text: str) -> str:
