@@ -123,7 +123,11 @@ def simulate(machine: Machine, starts: list[float], *, num_slots: int = 6, token
     return ears
 
 
-@pytest.mark.parametrize("starts", [[0.0], [0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.7, 1.9], [0.0, 0.3, 0.35]])
+# The last two: a newcomer whose second chunk had to wait for a long window of the first stream.
+@pytest.mark.parametrize(
+    "starts",
+    [[0.0], [0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.7, 1.9], [0.0, 0.3, 0.35], [0.0, 1.67, 1.43], [0.0, 1.44, 2.64]],
+)
 def test_streams_that_are_admitted_play_without_a_gap(starts: list[float]) -> None:
     ears = simulate(Machine(), starts)
     print([(round(ear.first_s, 3), round(ear.gap_s(), 3)) for ear in ears])

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 
-from xtts_rtc.engine.ramp import LADDER, Costs, RunOnGuard, first_chunk_tokens, length_cap_tokens, next_chunk_tokens
+from xtts_rtc.engine.ramp import (
+    FRAMES_PER_TOKEN,
+    LADDER,
+    Costs,
+    RunOnGuard,
+    first_chunk_tokens,
+    length_cap_tokens,
+    next_chunk_tokens,
+)
 from xtts_rtc.engine.request import Decode, Stream
 from xtts_rtc.errors import GenerationFailed, InvalidText
 from xtts_rtc.model.interface import Runtime
@@ -91,12 +100,12 @@ class Batch:
             self._choose(stream, decode, latents[row], logits[row])
         return failures
 
-    def vocode(self, stream: Stream) -> Float32:
-        """All samples of the stream that became final, [S] at 24 kHz; none before the receptive field is full."""
+    def vocode(self, stream: Stream, max_tokens: int) -> Float32:
+        """Samples of the stream that became final, [S] at 24 kHz; none before the receptive field is full."""
         decode = stream.decode
         assert decode is not None and stream.voice is not None
-        window = decode.window.take(is_end=decode.is_stopped)
-        decode.num_vocoded = decode.window.num_latents
+        window = decode.window.take(is_end=decode.is_stopped, max_frames=math.ceil(max_tokens * FRAMES_PER_TOKEN))
+        decode.num_vocoded += min(decode.num_waiting, max_tokens)
         if window is None:
             return np.zeros(0, np.float32)
         start = self._clock()

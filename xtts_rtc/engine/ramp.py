@@ -130,4 +130,12 @@ class RunOnGuard:
         return self._silent_s >= self._quiet_s and self._heard_s - self._silent_s >= self._least_s
 
 
-__all__ = ["LADDER", "Costs", "RunOnGuard", "first_chunk_tokens", "length_cap_tokens", "next_chunk_tokens"]
+__all__ = [
+    "FRAMES_PER_TOKEN",
+    "LADDER",
+    "Costs",
+    "RunOnGuard",
+    "first_chunk_tokens",
+    "length_cap_tokens",
+    "next_chunk_tokens",
+]

@@ -1,9 +1,9 @@
 """Who gets a slot, and whose work is next. Pure decisions: no thread, no clock of its own, no tensor.
 
-The rule is earliest deadline first. A speaking stream's deadline is the moment its listener has heard
-everything, less the time its next chunk takes to make; a stream without audio is due at once, but does not
-push in when that would make a speaking one late. A listener is only admitted while the measured times say that
-all of them can be served in real time (the first always is). One that is `max_ahead_s` ahead rests and costs nothing.
+Earliest deadline first: a speaking stream is due when its listener has heard everything. A newcomer is due at
+once, but its pieces of work only come first while no speaking stream would be late for it. A listener is only
+admitted while the measured times say that all can be served in real time (the first always is). One that is
+`max_ahead_s` ahead rests and costs nothing. What is tried out on a simulated machine is in test_realtime.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ from xtts_rtc.engine.request import Need, Stream
 
 _ADMISSION_TOKENS = 12  # chunks while streams settle in; with larger ones a full machine stutters at first
 _ADMISSION_FACTOR = 0.9
-_USUAL_POSITIONS = 32  # of a sentence: text ids, start and stop
 _LEAST_POSITIONS = 16  # fewer cost about as much: every piece reads all weights once
+_WINDOW_TOKENS = 12  # per vocoder call while several speak: a larger one would make the others wait for it
 _ALL_POSITIONS = 1 << 20
 _RESERVE_S = 0.04  # what an unlucky step or a busy machine may add
-_FIRST = {Need.VOCODE: 2e-3, Need.PREFILL: 1e-3}  # among newcomers: audio that is ready, then those who can share steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,20 +90,31 @@ class Scheduler:
         ready = [s for s in self.active.values() if s.need is not Need.TEXT and not self._rests(s, now)]
         if not ready:
             return None
-        first = min(ready, key=lambda stream: self._slack_s(stream, now))
+        if over := [s for s in ready if s.need is Need.CLOSE]:
+            return Work(Need.CLOSE, over[:1])
+        speaking = self._speaking(ready, now)
+        newcomers = [s for s in ready if s not in speaking]
+        first = min(newcomers, key=_arrival) if newcomers else speaking[0]
+        if speaking and self._next_s(first) > self._spare_s(speaking, now):
+            first = speaking[0]
         if first.need is not Need.STEP:
             return Work(first.need, [first])
-        if pressed := [stream for stream in ready if self._is_pressed(stream, now)]:
-            return Work(Need.VOCODE, [min(pressed, key=lambda stream: stream.plays_until)])
+        if (pressed := self._pressed(speaking, now)) is not None:
+            return Work(Need.VOCODE, [pressed])
         return Work(Need.STEP, [s for s in ready if s.can_step])
 
     def prefill_positions(self, now: float) -> int:
         """How many positions may be prefilled before a speaking stream needs the engine."""
-        speaking = [s for s in self.active.values() if s.request.is_realtime and not s.is_starved and s.can_step]
+        speaking = self._speaking([s for s in self.active.values() if s.decode is not None], now)
         if not speaking or not self._costs.position_s:
             return _ALL_POSITIONS
-        slack = min(self._slack_s(stream, now) for stream in speaking)
-        return max(_LEAST_POSITIONS, int((slack - self._costs.step(1)) / self._costs.position_s))
+        spare = self._spare_s(speaking, now) - self._costs.step(1)
+        return max(_LEAST_POSITIONS, int(min(1e6, spare) / self._costs.position_s))
+
+    @property
+    def window_tokens(self) -> int:
+        """The most new tokens one vocoder call may take."""
+        return _WINDOW_TOKENS if len(self.active) > 1 else LADDER[-1]
 
     def wake_in_s(self, now: float) -> float | None:
         """Seconds until something changes by time alone; None if only news can change it."""
@@ -128,36 +138,67 @@ class Scheduler:
     def _rests(self, stream: Stream, now: float) -> bool:
         return stream.need is not Need.CLOSE and stream.ahead_s(now) > self._max_ahead_s
 
-    def _is_pressed(self, stream: Stream, now: float) -> bool:
-        """Its listener would run dry while it waits for a chunk of the planned size; better a small one now."""
-        decode = stream.decode
-        if decode is None or stream.is_starved or not stream.request.is_realtime or decode.num_waiting < LADDER[0]:
-            return False
-        return stream.plays_until - now < self._costs.window(decode.num_waiting) + _RESERVE_S
+    def _speaking(self, streams: list[Stream], now: float) -> list[Stream]:
+        """Those whose listeners hear something, or who have none, by the time they run dry."""
+        heard = [s for s in streams if not (s.is_starved and s.request.is_realtime)]
+        return sorted(heard, key=lambda stream: _deadline(stream, now))
 
-    def _slack_s(self, stream: Stream, now: float) -> float:
-        if stream.need is Need.CLOSE:
-            return float("-inf")
-        waits = now - (stream.text_at if stream.text_at is not None else stream.opened_at)
-        if stream.is_starved:  # nothing to hear: due at once, first come first served
-            return self._newcomer_s() - _FIRST.get(stream.need, 0.0) - 1e-5 * waits
-        if not stream.request.is_realtime:
-            return 1.0 + stream.ahead_s(now)
-        return stream.plays_until - now - self._until_chunk_s(stream) - _RESERVE_S
+    def _spare_s(self, speaking: list[Stream], now: float) -> float:
+        """How long the engine may do something else before one of `speaking`, in order, would be late."""
+        spare, windows, steps = float("inf"), 0.0, 0
+        step_s = self._costs.step(len(self.active))
+        for stream in speaking:
+            if stream.request.is_realtime:
+                missing = _missing_tokens(stream)
+                steps = max(steps, missing)  # steps are shared, windows are not
+                windows += self._window_s(missing + _waiting_tokens(stream))
+                spare = min(spare, _deadline(stream, now) - now - windows - steps * step_s - _RESERVE_S)
+        return spare
 
-    def _newcomer_s(self) -> float:
-        """How near a speaking stream's deadline must be to come before a newcomer's next piece of work."""
-        return self._costs.piece(_LEAST_POSITIONS)
+    def _pressed(self, speaking: list[Stream], now: float) -> Stream | None:
+        """Who has to be vocoded now, before the planned chunk is full, or a listener would run dry.
 
-    def _until_chunk_s(self, stream: Stream) -> float:
-        """Time to make the stream's next chunk if nothing else comes between but the shared steps."""
-        decode = stream.decode
-        if decode is None:
-            return self._costs.piece(_USUAL_POSITIONS) + self._costs.chunk(LADDER[0], 1)
-        if decode.num_unfilled:
-            return self._costs.piece(decode.num_unfilled) + self._costs.chunk(decode.chunk_tokens, 1)
-        missing = 0 if decode.is_stopped else max(0, decode.chunk_tokens - decode.num_waiting)
-        return missing * self._costs.step(len(self.active)) + self._costs.window(decode.num_waiting + missing)
+        The windows of those who run dry first are made first, so each has to wait for all before it.
+        """
+        able = [s for s in speaking if s.request.is_realtime and _waiting_tokens(s) >= LADDER[0]]
+        total = _RESERVE_S
+        for stream in able:
+            total += self._window_s(_waiting_tokens(stream))
+            if stream.plays_until - now < total:
+                return able[0]
+        return None
+
+    def _window_s(self, tokens: int) -> float:
+        return self._costs.window(min(tokens, self.window_tokens))
+
+    def _next_s(self, stream: Stream) -> float:
+        """Time of the stream's next piece of work, during which nothing else can be done."""
+        if stream.need is Need.VOCODE:
+            return self._window_s(_waiting_tokens(stream))
+        return self._costs.piece(_LEAST_POSITIONS) if stream.need is Need.PREFILL else 0.0  # steps are shared
+
+
+def _arrival(stream: Stream) -> tuple[int, float]:
+    """Newcomers: audio that is ready first, then those who could share steps, then first come, first served."""
+    order = (Need.VOCODE, Need.PREFILL).index(stream.need) if stream.need is not Need.STEP else 2
+    return order, stream.text_at if stream.text_at is not None else stream.opened_at
+
+
+def _deadline(stream: Stream, now: float) -> float:
+    """When the listener has heard everything; a file is due a second after what was read of it."""
+    return stream.plays_until if stream.request.is_realtime else now + 1.0 + stream.ahead_s(now)
+
+
+def _waiting_tokens(stream: Stream) -> int:
+    return 0 if stream.decode is None else stream.decode.num_waiting
+
+
+def _missing_tokens(stream: Stream) -> int:
+    """Steps until the stream's next chunk is full; a segment that has yet to begin needs a smallest one."""
+    decode = stream.decode
+    if decode is None:
+        return LADDER[0] + 2  # its prefill takes about two steps
+    return 0 if decode.is_stopped else max(0, decode.chunk_tokens - decode.num_waiting)
 
 
 __all__ = ["Scheduler", "Work"]

@@ -232,7 +232,7 @@ class XttsBackend:
     def _vocode(self, stream: Stream) -> None:
         decode = stream.decode
         assert decode is not None
-        pcm = self._batch.vocode(stream)
+        pcm = self._batch.vocode(stream, self._scheduler.window_tokens)
         decode.is_stopped = decode.is_stopped or decode.guard.hear(pcm)
         is_end = decode.is_stopped and decode.window.num_ready_samples(is_end=True) == 0
         if pcm.size or is_end:

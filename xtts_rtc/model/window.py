@@ -59,9 +59,14 @@ class LatentWindow:
         """Samples that `take` would give now."""
         return max(0, self._ready_frames(is_end) - self._done) * FRAME_SAMPLES
 
-    def take(self, *, is_end: bool) -> Window | None:
-        """The window of all samples that became final, or None if there are none."""
+    def take(self, *, is_end: bool, max_frames: int | None = None) -> Window | None:
+        """The window of the samples that became final, or None if there are none.
+
+        max_frames: take no more than so many new frames now, the rest with the next calls.
+        """
         stop = self._ready_frames(is_end)
+        if max_frames is not None:
+            stop = min(stop, self._done + max_frames)
         if stop <= self._done:
             return None
         start = self._done
