@@ -194,9 +194,8 @@ def _measure_details(plan: Plan, session: Session, report: Report, say: Say) -> 
     parts = [part for part in PARTS if part not in plan.skip]
     if "steps" in parts:
         say("decode steps by batch size")
-        assert session.loaded is not None
         sizes = sorted({n for n in (1, 2, 3, 4, 6, 8, 12, 16, plan.num_slots) if n <= plan.num_slots})
-        report.decode_step_ms_by_batch = step_times_ms(session.loaded.runtime, session.voice, sizes)
+        report.decode_step_ms_by_batch = step_times_ms(session.runtime, session.voice, sizes)
         report.decode_step_ms = report.decode_step_ms_by_batch[1]
     if "cancel" in parts:
         say("cancel")

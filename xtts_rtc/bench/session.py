@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -42,8 +42,11 @@ class MeteredRuntime:
     So all sides say the same amount. `calls` grows until `take_calls`.
     """
 
-    def __init__(self, inner: Runtime, *, num_tokens: int = NUM_TOKENS) -> None:
+    def __init__(
+        self, inner: Runtime, *, num_tokens: int = NUM_TOKENS, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._inner = inner
+        self._clock = clock
         self._counts: dict[int, int] = {}
         self._calls: list[Call] = []
         self.num_tokens = num_tokens
@@ -63,16 +66,16 @@ class MeteredRuntime:
 
     def begin(self, slot: int, voice: Conditioning, text_ids: NDArray[np.int64]) -> int:
         """As `Runtime.begin`."""
-        start = time.monotonic()
+        start = self._clock()
         num_positions = self._inner.begin(slot, voice, text_ids)
-        self._calls.append(Call("prefill", start, time.monotonic() - start, 0))
+        self._calls.append(Call("prefill", start, self._clock() - start, 0))
         return num_positions
 
     def extend(self, slot: int, max_positions: int) -> tuple[Float32, Float32] | None:
         """As `Runtime.extend`."""
-        start = time.monotonic()
+        start = self._clock()
         done = self._inner.extend(slot, max_positions)
-        self._calls.append(Call("prefill", start, time.monotonic() - start, max_positions))
+        self._calls.append(Call("prefill", start, self._clock() - start, max_positions))
         if done is None:
             return None
         self._counts[slot] = 1
@@ -87,9 +90,9 @@ class MeteredRuntime:
 
     def step(self, slots: NDArray[np.int64], tokens: NDArray[np.int64]) -> tuple[Float32, Float32]:
         """As `Runtime.step`."""
-        start = time.monotonic()
+        start = self._clock()
         latents, logits = self._inner.step(slots, tokens)
-        self._calls.append(Call("step", start, time.monotonic() - start, slots.size))
+        self._calls.append(Call("step", start, self._clock() - start, slots.size))
         for slot in slots.tolist():
             self._counts[slot] += 1
         return latents, self._stop(logits.copy(), slots.tolist())
@@ -100,9 +103,9 @@ class MeteredRuntime:
 
     def decode(self, frames: Float32, voice: Conditioning) -> Float32:
         """As `Runtime.decode`."""
-        start = time.monotonic()
+        start = self._clock()
         pcm = self._inner.decode(frames, voice)
-        self._calls.append(Call("decode", start, time.monotonic() - start, frames.shape[1]))
+        self._calls.append(Call("decode", start, self._clock() - start, frames.shape[1]))
         return pcm
 
     def condition(self, clips: list[Float32]) -> tuple[Float32, Float32]:
@@ -133,10 +136,12 @@ class OneVoice:
 class Session:
     """A model with `num_slots` rows and the voice it speaks with; a context manager that frees both."""
 
-    def __init__(self, loaded: LoadedRuntime, voice: Conditioning) -> None:
+    def __init__(
+        self, loaded: LoadedRuntime, voice: Conditioning, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.loaded: LoadedRuntime | None = loaded
         self.voice = voice
-        self.runtime = MeteredRuntime(loaded.runtime)
+        self.runtime = MeteredRuntime(loaded.runtime, clock=clock)
         self.backend_name, self.precision = loaded.backend, loaded.precision
         self._frontend: Any = loaded.frontend
 
