@@ -69,6 +69,9 @@ class FakeRuntime:
         self._enter("decode", [frames.shape[1]])
         return np.repeat(frames[0], 256).astype(np.float32)
 
+    def warm(self) -> bool:
+        return False
+
     def condition(self, clips: list[Float32]) -> tuple[Float32, Float32]:
         return np.zeros((32, DIM), np.float32), np.ones(512, np.float32)
 

@@ -311,3 +311,14 @@ def test_close_fails_what_still_runs(runtime: FakeRuntime) -> None:
     engine.close()
     assert isinstance(listener.events[-1], ErrorEvent)
     assert runtime.rows == {}
+
+
+def test_an_idle_engine_warms_up_and_a_stream_comes_first(runtime: FakeRuntime) -> None:
+    left = ["long", "short"]
+    runtime.warm = lambda: (left.pop(), bool(left))[1]  # type: ignore[method-assign]
+    engine = start(runtime)
+    engine.wait_until_warm()
+    assert left == []
+    assert speak(engine).is_over.wait(WAIT_S)
+    engine.close()
+    engine.wait_until_warm()  # an engine that ended does not keep anybody waiting

@@ -14,8 +14,9 @@ import numpy as np
 from xtts_rtc.model.window import CONTEXT_FRAMES
 from xtts_rtc.types import FRAME_SAMPLES, OUTPUT_HZ, TOKENS_PER_SECOND, Float32
 
-LADDER = (4, 5, 6, 7, 8, 10, 12, 15, 18, 23, 30)
-"""Chunk sizes in tokens; 30 tokens (1.4 s) cost 19 % in vocoder context, more gains little."""
+LADDER = (4, 5, 6, 7, 8, 10, 12, 15, 17, 23, 30)
+"""Chunk sizes in tokens, those of whose windows a padded vocoder has the lengths (model/onnx/vocoder.py) among
+them; 30 tokens (1.4 s) cost 19 % in vocoder context, more gains little."""
 
 FRAMES_PER_TOKEN = OUTPUT_HZ / TOKENS_PER_SECOND / FRAME_SAMPLES
 _HELD_BACK_S = 4_000 / OUTPUT_HZ  # lookahead of interpolation and vocoder, test_window

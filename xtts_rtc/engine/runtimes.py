@@ -183,7 +183,7 @@ def _converted(choice: ModelChoice, folder: Path | None, cache_dir: Path, progre
     path = cache_dir / "bundles" / f"{Path(choice.name).name}-{key}"
     if bundle_module.is_bundle(path):
         return path
-    convert_module = _need("xtts_rtc.convert", "convert")
+    convert_module = _need("xtts_rtc.model.convert", "cpu")
     logger.info("converting %s for the CPU, once; it is kept in %s", choice.name, path)
     if folder is not None:
         convert_module.convert(folder, path, precision=choice.precision, progress=progress)

@@ -70,7 +70,9 @@ class XttsBackend:
         self._max_waiting = max_waiting
         self._costs = Costs()
         self._batch = Batch(runtime, frontend, self._costs, clock)
+        self._runtime = runtime
         self._num_slots = runtime.num_slots
+        self._is_warm = threading.Event()
         self._scheduler = Scheduler(
             num_slots=runtime.num_slots, costs=self._costs, max_ahead_s=max_ahead_s, max_queue_s=max_queue_s
         )
@@ -145,6 +147,11 @@ class XttsBackend:
         if threading.current_thread() is not self._thread:
             self._thread.join(_CLOSE_S)
 
+    def wait_until_warm(self) -> None:
+        """Block until every call is as fast as it gets, or the engine ended; it speaks before that too."""
+        while self.is_ready and not self._is_warm.wait(0.1):
+            pass
+
     def run_on_engine(self, work: Callable[[], None]) -> None:
         """Queue `work` for the engine thread, between two pieces of its own work."""
         self._inbox.put(work)
@@ -172,8 +179,14 @@ class XttsBackend:
         work = self._scheduler.next_work(now)
         if work is not None:
             self._do(work)
-        else:
+        elif self._streams or not self._warm():
             self._wait(self._scheduler.wake_in_s(now))
+
+    def _warm(self) -> bool:
+        """With nobody there, prepare some more; False when there is nothing left to prepare."""
+        if not self._is_warm.is_set() and not self._runtime.warm():
+            self._is_warm.set()
+        return not self._is_warm.is_set()
 
     def _drain(self) -> None:
         while True:

@@ -75,6 +75,10 @@ class Runtime(Protocol):
         """Vocoder over a window: frames [D, F] (the interpolated latents) to pcm [F * 256]."""
         ...
 
+    def warm(self) -> bool:
+        """Prepare a little more of what makes later calls fast, while nobody waits; False when nothing is left."""
+        ...
+
     def condition(self, clips: list[Float32]) -> tuple[Float32, Float32]:
         """Clips [S] at `MODEL_HZ`, mono, to gpt_latents [32, D] and speaker_embedding [512], float32.
 

@@ -75,7 +75,11 @@ class OnnxRuntime:
 
     def decode(self, frames: Float32, voice: Conditioning) -> Float32:
         """As `Runtime.decode`, for any number of frames."""
-        return decode_long(self._vocoder, frames, voice.speaker_embedding)
+        return decode_long(self._vocoder, frames, voice.speaker_embedding, self._vocoder.max_frames)
+
+    def warm(self) -> bool:
+        """As `Runtime.warm`: one more length of the vocoder."""
+        return self._vocoder.warm(self.info.dim)
 
     def condition(self, clips: list[Float32]) -> tuple[Float32, Float32]:
         """As `Runtime.condition`; BadClip for a clip that is empty, short or not a number."""

@@ -25,12 +25,14 @@ MIN_SNR_DB = 40.0
 """What a vocoder must reach against fp32 to be chosen."""
 WORTH = 1.25
 """How many times faster a less exact vocoder must be: bf16 also starts slower (2.3 s of warming against 1.2 s)."""
-PADDED_FRAMES = (40, 64, 88, 128)
-"""Lengths OpenVINO is given: one it has not seen costs it 0.3 s (40 frames) to 2 s (256). With 26 frames of
-context they are the windows of 3, 8, 14 and 23 tokens."""
+PADDED_FRAMES = (32, 48, 64, 80, 104, 128, 160)
+"""Lengths OpenVINO is given: one it has not seen costs it 0.3 s (32 frames) to 1 s (160). With 26 frames of
+context they are the windows of a first chunk of up to 8 tokens, and of 5, 8, 12, 17, 23 and 30 tokens."""
 MAX_FRAMES = PADDED_FRAMES[-1]
 """Longer input is decoded in pieces of this length, overlapping by the receptive field."""
 
+_WARMING_ORDER = (64, 32, 160, 48, 104, 80, 128)
+"""Enough to begin with, then what helps most; until all are warm the next longer one is used."""
 _TRIAL_FRAMES = 64
 _TRIALS = 3
 
@@ -42,8 +44,13 @@ class VocoderGraph(Protocol):
         """frames [D, F], speaker [512] to pcm [F * 256]."""
         ...
 
-    def warm(self, width: int) -> None:
-        """Make every length fast that it will be given; `width` is D."""
+    @property
+    def max_frames(self) -> int:
+        """The longest input it takes now; longer ones go in pieces."""
+        ...
+
+    def warm(self, width: int) -> bool:
+        """Make one more length fast; `width` is D. False when all are."""
         ...
 
 
@@ -57,8 +64,12 @@ class OnnxVocoder:
         feed = {"z": np.ascontiguousarray(frames[None]), "speaker": speaker.reshape(1, -1, 1)}
         return np.asarray(self._session.run(["pcm"], feed)[0][0, 0], np.float32)
 
-    def warm(self, width: int) -> None:
-        pass
+    @property
+    def max_frames(self) -> int:
+        return MAX_FRAMES
+
+    def warm(self, width: int) -> bool:
+        return False
 
 
 class OpenVinoVocoder:
@@ -81,20 +92,27 @@ class OpenVinoVocoder:
             reason = " ".join(str(error).split())[:200]
             raise CheckpointError(f"{folder / 'vocoder_padded.onnx'} cannot be loaded by openvino: {reason}") from None
         self._request = model.create_infer_request()
+        self._warmed: list[int] = []
+
+    @property
+    def max_frames(self) -> int:
+        return max(self._warmed, default=MAX_FRAMES)
 
     def __call__(self, frames: Float32, speaker: Float32) -> Float32:
         width, length = frames.shape
-        padded = np.zeros((1, width, padded_length(length)), np.float32)
+        padded = np.zeros((1, width, padded_length(length, self._warmed)), np.float32)
         padded[0, :, :length] = frames
         feed = {"z": padded, "speaker": speaker.reshape(1, -1, 1), "length": np.array([length], np.int64)}
         self._request.infer(feed, share_inputs=True)
         # The output tensor is the request's own memory: copy before the next call overwrites it.
         return np.array(self._request.get_output_tensor(0).data[0, 0, : length * FRAME_SAMPLES], np.float32)
 
-    def warm(self, width: int) -> None:
-        speaker = np.zeros(512, np.float32)
-        for length in PADDED_FRAMES:
-            self(np.zeros((width, length), np.float32), speaker)
+    def warm(self, width: int) -> bool:
+        cold = [length for length in _WARMING_ORDER if length not in self._warmed]
+        if cold:
+            self._warmed.append(cold[0])
+            self(np.zeros((width, cold[0]), np.float32), np.zeros(512, np.float32))
+        return len(cold) > 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,23 +124,25 @@ class Trial:
     snr_db: float
 
 
-def padded_length(num_frames: int) -> int:
-    """The smallest of `PADDED_FRAMES` that holds so many frames (at most `MAX_FRAMES`)."""
-    return next(size for size in PADDED_FRAMES if size >= num_frames)
+def padded_length(num_frames: int, lengths: Sequence[int] = ()) -> int:
+    """The smallest of `lengths` (by default `PADDED_FRAMES`) that holds so many frames."""
+    return min(size for size in lengths or PADDED_FRAMES if size >= num_frames)
 
 
-def decode_long(graph: Callable[[Float32, Float32], Float32], frames: Float32, speaker: Float32) -> Float32:
-    """Any number of frames [D, F] through a graph that takes at most `MAX_FRAMES`, to pcm [F * 256].
+def decode_long(
+    graph: Callable[[Float32, Float32], Float32], frames: Float32, speaker: Float32, max_frames: int = MAX_FRAMES
+) -> Float32:
+    """Any number of frames [D, F] through a graph that takes at most `max_frames`, to pcm [F * 256].
 
     Pieces overlap by the receptive field on both sides, and what is within it of a cut is dropped.
     """
     total = frames.shape[1]
-    if total <= MAX_FRAMES:
+    if total <= max_frames:
         return graph(frames, speaker)
     pieces, done = [], 0
     while done < total:
         left = max(0, done - CONTEXT_FRAMES)
-        right = min(total, left + MAX_FRAMES)
+        right = min(total, left + max_frames)
         stop = total if right == total else right - CONTEXT_FRAMES
         pcm = graph(frames[:, left:right], speaker)
         pieces.append(pcm[(done - left) * FRAME_SAMPLES : (stop - left) * FRAME_SAMPLES])

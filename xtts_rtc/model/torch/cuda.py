@@ -80,6 +80,9 @@ class CudaRuntime:
     def decode(self, frames: Float32, voice: Conditioning) -> Float32:
         return self._vocoder.launch(torch.from_numpy(frames), torch.from_numpy(voice.speaker_embedding)).wait()
 
+    def warm(self) -> bool:
+        return False
+
     @torch.inference_mode()
     def condition(self, clips: list[Float32]) -> tuple[Float32, Float32]:
         with convolutions(allow_tf32=False):  # once per voice, and kept: worth being exact

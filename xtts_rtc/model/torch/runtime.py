@@ -89,6 +89,9 @@ class TorchRuntime:
         pcm = self._vocoder.decode(torch.from_numpy(frames), torch.from_numpy(voice.speaker_embedding))
         return to_numpy(pcm)
 
+    def warm(self) -> bool:
+        return False
+
     @torch.inference_mode()
     def condition(self, clips: list[Float32]) -> tuple[Float32, Float32]:
         return condition(self._xtts, clips)
