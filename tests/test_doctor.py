@@ -41,6 +41,14 @@ def test_a_model_folder_that_lacks_files_names_them() -> None:
     assert finding.value == "half lacks vocab.json, model.safetensors or model.pth"
 
 
+def test_a_bundle_is_a_model() -> None:
+    Path("bundle").mkdir()
+    for name in ("manifest.json", "gpt.onnx"):
+        (Path("bundle") / name).write_bytes(bytes(2**20))
+    finding = report({"model": {"name": "bundle"}})["model", "bundle"]
+    assert (finding.state, finding.value) == (State.OK, "a bundle, 2 MiB")
+
+
 def test_what_was_never_tested_is_said_plainly() -> None:
     untested = {name for section, name in report() if section == "not tested by this project"}
     assert untested == {"CUDA", "CUDA graphs", "vocoder stream", "DeepSpeed", "published weights"}

@@ -285,8 +285,8 @@ def _voices_remove(args: argparse.Namespace) -> int:
 
 
 def _convert(args: argparse.Namespace) -> int:
-    _need("onnx", "convert")
-    from xtts_rtc.convert import convert
+    _need("onnx", "cpu")
+    from xtts_rtc.model.convert import convert
 
     def show(share: float, what: str) -> None:
         print(f"{share:4.0%} {what}", file=sys.stderr)

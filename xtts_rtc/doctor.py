@@ -155,8 +155,14 @@ def _is_at(version: str | None, pin: str) -> bool:
 
 
 def _runtimes() -> Iterator[Finding]:
+    has_onnx = find_spec("onnxruntime") is not None
+    if has_onnx:
+        yield Finding("runtimes", "onnx", State.OK, f"int8 and fp32 on the CPU; onnxruntime {_version('onnxruntime')}")
     if find_spec("torch") is None:
-        yield Finding("runtimes", "torch", State.NOTE, "not installed: speak through a server (XTTS_URL)")
+        without = (
+            "not installed: no GPU, no .pth files" if has_onnx else "no runtime: speak through a server (XTTS_URL)"
+        )
+        yield Finding("runtimes", "torch", State.NOTE, without)
         return
     import torch
 
@@ -204,6 +210,9 @@ def _model(settings: Settings) -> Iterator[Finding]:
 
 
 def _model_folder(name: str, folder: Path) -> Finding:
+    if (folder / "gpt.onnx").is_file() and (folder / "manifest.json").is_file():
+        size = sum(path.stat().st_size for path in folder.iterdir())
+        return Finding("model", name, State.OK, f"a bundle, {size / 2**20:.0f} MiB")
     missing = [wanted for wanted in ("config.json", "vocab.json") if not (folder / wanted).is_file()]
     weights = next((folder / found for found in _WEIGHT_NAMES if (folder / found).is_file()), None)
     if weights is None:

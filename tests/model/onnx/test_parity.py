@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xtts_rtc.convert import TorchWeights, convert
 from xtts_rtc.errors import BadClip
+from xtts_rtc.model.convert import TorchWeights, convert
 from xtts_rtc.model.onnx.bundle import open_bundle
 from xtts_rtc.model.onnx.runtime import OnnxRuntime
 from xtts_rtc.model.onnx.vocoder import signal_to_noise_db

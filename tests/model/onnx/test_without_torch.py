@@ -61,7 +61,7 @@ import sys
 for name in ("torch", "torchaudio", "TTS"):
     sys.modules[name] = None
 from pathlib import Path
-from xtts_rtc.convert import convert
+from xtts_rtc.model.convert import convert
 convert(Path({str(folder)!r}), Path(sys.argv[1]))
 """
     bundle = str(tmp_path / "bundle")

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from xtts_rtc.convert import PUBLISHED_LICENCE, convert
 from xtts_rtc.errors import CheckpointError, MissingExtra
+from xtts_rtc.model.convert import PUBLISHED_LICENCE, convert
 from xtts_rtc.model.onnx.bundle import is_bundle, open_bundle
 
-EMBEDDED = Path(__file__).parents[1] / "xtts_rtc" / "assets" / "embedded"
+EMBEDDED = Path(__file__).parents[2] / "xtts_rtc" / "assets" / "embedded"
 
 
 @pytest.fixture
