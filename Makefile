@@ -19,7 +19,7 @@ check: .venv/.done
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest tests/test_layout.py tests/test_readme.py
+	$(BIN)/pytest -m "not weights and not gpu" tests/test_layout.py tests/test_readme.py
 
 bench: .venv/.done
 	$(BIN)/xtts-rtc bench $(ARGS)

@@ -6,8 +6,12 @@ import asyncio
 import inspect
 import threading
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
+
+SLOW_ROOMS = tuple(Path(__file__).parent / room for room in ("reference", "room", "model/torch", "model/onnx"))
+"""All of their tests are slow: they need a built model, or a server."""
 
 # Not ours to end: the loop's default executor, and the thread of LiveKit's native library.
 _FOREIGN = ("asyncio_", "ThreadPoolExecutor", "ffi", "livekit")
@@ -15,6 +19,22 @@ _FOREIGN = ("asyncio_", "ThreadPoolExecutor", "ffi", "livekit")
 
 def _threads() -> set[threading.Thread]:
     return {thread for thread in threading.enumerate() if not thread.name.startswith(_FOREIGN)}
+
+
+def _is_in_a_slow_room(path: Path) -> bool:
+    return any(path.is_relative_to(room) for room in SLOW_ROOMS)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """The fast run does not even import them: torch alone takes seconds."""
+    return True if "not slow" in config.option.markexpr and _is_in_a_slow_room(collection_path) else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if _is_in_a_slow_room(item.path):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True)

@@ -32,6 +32,7 @@ def loaded_after(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
+@pytest.mark.slow  # a process for each: part of `make check`
 @pytest.mark.parametrize(
     "statement",
     [
