@@ -322,3 +322,21 @@ def test_an_idle_engine_warms_up_and_a_stream_comes_first(runtime: FakeRuntime) 
     assert speak(engine).is_over.wait(WAIT_S)
     engine.close()
     engine.wait_until_warm()  # an engine that ended does not keep anybody waiting
+
+
+def test_a_stream_that_waited_while_the_engine_started_is_not_refused() -> None:
+    runtime = FakeRuntime()
+    starting, opened = threading.Event(), threading.Event()
+
+    def hook(what: str, slots: list[int]) -> None:
+        starting.set()
+        assert opened.wait(WAIT_S)
+
+    runtime.hook = hook
+    engine = start(runtime, max_queue_s=0.0)
+    assert starting.wait(WAIT_S)
+    listener = speak(engine)
+    opened.set()
+    assert listener.is_over.wait(WAIT_S)
+    assert isinstance(listener.events[-1], EndEvent)  # was EngineFull: it had "waited" through the warm-up
+    engine.close()

@@ -173,9 +173,10 @@ class XttsBackend:
     def _turn(self) -> None:
         self._drain()
         now = self._clock()
-        self._reap(now)
+        self._reap_cancelled()
         for stream in self._scheduler.admit(now):
             self._admit(stream)
+        self._reap_expired(now)  # after admission: who waited while the engine was starting is not late
         work = self._scheduler.next_work(now)
         if work is not None:
             self._do(work)
@@ -203,9 +204,11 @@ class XttsBackend:
             return
         message()
 
-    def _reap(self, now: float) -> None:
+    def _reap_cancelled(self) -> None:
         for stream in [s for s in self._scheduler.streams() if s.cancelled_at is not None]:
             self._finish(stream, is_cancelled=True)
+
+    def _reap_expired(self, now: float) -> None:
         for stream in self._scheduler.expired(now):
             self._fail(stream, EngineFull(self._scheduler.why_full()))
 
