@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 
 from xtts_rtc.bench.document import document
-from xtts_rtc.bench.machine import describe_machine
+from xtts_rtc.bench.machine import OthersCpu, describe_machine
 from xtts_rtc.bench.records import (
     Cancels,
     ConfigParity,
@@ -58,7 +59,7 @@ def full_report() -> Report:
         decode_step_ms=19.7, decode_step_ms_by_batch={1: 19.7, 2: 21.4, 4: 26.0},
         length_cost=LengthCost(short_s=5.0, long_s=20.0, ratio=4.05),
         memory=[Memory(config="onnx int8-row", before_mb=60, loaded_mb=900, peak_mb=1000, model_mb=700,
-                       peak_ratio=1.43, is_built=False, per_stream_mb=35, per_stream_full_mb=257)],
+                       peak_ratio=1.43, is_built=False, num_slots=3, per_stream_mb=35, per_stream_full_mb=257)],
         stock=row_with(config="coqui-tts inference_stream", backend="stock", precision="fp32", first_chunk_ms=2811.0,
                        total_ms=17000.0, runs_with_gaps=5, longest_gap_ms=900.0, shares=None, ratio=None),
         ratio=Ratio(first_chunk=11.2, total_per_audio_second=6.1), parity=parity, parities=[parity],
@@ -111,6 +112,23 @@ def test_the_machine_is_named_without_its_paths() -> None:
     machine = describe_machine("cpu")
     assert machine.cpu and machine.cores >= 1 and machine.memory_gb > 0
     assert machine.gpu is None and "numpy" in machine.packages
+
+
+def test_a_disturbed_machine_is_said_to_be_one() -> None:
+    report = full_report()
+    report.others_cpu = 0.31
+    assert "31% of the CPU" in table(report) and "disturbed" in document(report, "x.png")
+    report.others_cpu = 0.01
+    assert "DISTURBED" not in table(report) and "disturbed" not in document(report, "x.png")
+
+
+def test_what_this_process_computes_is_not_counted_as_that_of_others() -> None:
+    others = OthersCpu()
+    start = time.process_time()
+    while time.process_time() - start < 0.05:
+        pass
+    share = others.share()
+    assert share is None or 0 <= share <= 1
 
 
 @pytest.mark.slow  # matplotlib takes a second to import

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from xtts_rtc.api import default_cache_dir
-from xtts_rtc.bench.machine import describe_machine
+from xtts_rtc.bench.machine import OthersCpu, describe_machine
 from xtts_rtc.bench.memory import measure_memory
 from xtts_rtc.bench.realtime import Listening, cancels, newcomer_row, streams_rows
 from xtts_rtc.bench.records import Report, Row
@@ -93,6 +93,7 @@ def measure(plan: Plan, say: Say) -> Report:
         version=metadata.version("xtts-rtc"),
         command=plan.command,
     )
+    others = OthersCpu()
     reference = _reference(plan, report, say)
     stock_runs = Runs()
     waiting = [plan.choice]
@@ -110,6 +111,7 @@ def measure(plan: Plan, say: Say) -> Report:
             waiting += candidates(replace(plan.choice, vocoder=_vocoder(report.rows[0])), device)
     if stock_runs.stock:
         report.stock = row_of("coqui-tts inference_stream", "stock", "fp32", stock_runs.stock)
+    report.others_cpu = others.share()
     report.ratio = report.rows[0].ratio
     report.parity = report.parities[0] if report.parities else None
     return report

@@ -137,7 +137,8 @@ def _memory(report: Report) -> str:
     head = ("configuration", "loaded", "peak", "model", "peak / model", "per stream", "at most", "8 long streams")
     return (
         f"## Memory, MB\n\n{_markdown(head, rows)}\n\n"
-        "Resident size of a process that holds the model alone. *Per stream* was measured on the sentence; *at most* is"
+        f"Resident size of a process that holds the model alone, with {report.memory[0].num_slots} slots."
+        " *Per stream* was measured on the sentence; *at most* is"
         " the KV memory of a stream that uses every position, in float32."
     )
 
@@ -151,8 +152,9 @@ def _machine(report: Report) -> str:
         f"- instructions: {', '.join(machine.flags) or 'not known'}",
         f"- Python {machine.python}, {packages}",
     ]
-    if machine.load_before is not None:
-        lines.append(f"- load before the start: {machine.load_before:.2f}")
+    if report.others_cpu is not None:
+        warning = " (**disturbed: measure again**)" if report.is_disturbed else ""
+        lines.append(f"- other programs took {report.others_cpu:.1%} of the CPU meanwhile{warning}")
     lines += [f"- {note}" for note in report.notes]
     return "## The machine\n\n" + "\n".join(lines)
 

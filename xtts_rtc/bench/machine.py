@@ -35,6 +35,31 @@ def num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+class OthersCpu:
+    """What the rest of the machine computed since this was made, as a share of all its cores."""
+
+    def __init__(self) -> None:
+        self._start = _ticks()
+
+    def share(self) -> float | None:
+        """0 to 1; None where /proc does not tell. Our own processes count once they have ended."""
+        if self._start is None or (now := _ticks()) is None:
+            return None
+        everything, busy, ours = (after - before for after, before in zip(now, self._start, strict=True))
+        return round(max(0.0, busy - ours) / everything, 3) if everything else None
+
+
+def _ticks() -> tuple[float, float, float] | None:
+    """Seconds of CPU time: of all cores, busy, and of this process and its ended children."""
+    path = Path("/proc/stat")
+    if not path.is_file():
+        return None
+    hertz = os.sysconf("SC_CLK_TCK")
+    user, nice, system, idle, iowait, irq, softirq, steal = map(int, path.read_text().split("\n")[0].split()[1:9])
+    busy = user + nice + system + irq + softirq + steal
+    return (busy + idle + iowait) / hertz, busy / hertz, sum(os.times()[:4])
+
+
 def _cpuinfo() -> dict[str, str]:
     """The first processor of /proc/cpuinfo; empty where there is none."""
     path = Path("/proc/cpuinfo")
@@ -68,4 +93,4 @@ def _version(package: str) -> str | None:
         return None
 
 
-__all__ = ["describe_machine", "num_cores"]
+__all__ = ["OthersCpu", "describe_machine", "num_cores"]

@@ -75,6 +75,8 @@ def _measure(choice: dict[str, Any], config: str, backend: str, cache_dir: str) 
         import_module(module)
     before = _status_mb("VmRSS")
     loaded = load_runtime(asked, num_slots=_NUM_SLOTS, cache_dir=Path(cache_dir))
+    while loaded.runtime.warm():
+        pass
     peak, after = _status_mb("VmHWM"), _status_mb("VmRSS")
     per_stream = _per_stream_mb(loaded.runtime)
     model = _model_bytes(asked, loaded) / _MB
@@ -86,6 +88,7 @@ def _measure(choice: dict[str, Any], config: str, backend: str, cache_dir: str) 
         model_mb=round(model, 1),
         peak_ratio=round(peak / model, 2),
         is_built=backend == "torch" and model_folder(asked.name) is None,
+        num_slots=_NUM_SLOTS,
         per_stream_mb=round(per_stream, 1),
         per_stream_full_mb=round(kv_bytes(loaded.runtime.info) / _MB, 1),
     )

@@ -27,6 +27,10 @@ PUBLISHED = (
 )
 
 
+QUIET = 0.03
+"""Share of the CPU that others may take; 2 % of two cores is what an idle system does."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ratio:
     """Stock over ours: how many times earlier the first chunk is, and less time a second of audio takes."""
@@ -128,10 +132,10 @@ class LengthCost:
 class Memory:
     """Resident size of a process of its own, in MB (10**6 bytes).
 
-    `before_mb` with everything imported and no model; `peak_mb` the most while loading; `model_mb` the size
-    of the model's files (of its tensors where it is `built`, not loaded); `per_stream_mb` what one more
-    stream takes that speaks the sentence; `per_stream_full_mb` KV memory of a stream that uses every
-    position, computed for float32.
+    `before_mb` with everything imported and no model; `loaded_mb` with `num_slots` slots; `peak_mb` the most
+    while loading; `model_mb` the size of the model's files, or of its tensors where it is `built` in code;
+    `per_stream_mb` what one more stream takes that speaks the sentence; `per_stream_full_mb` KV memory of a
+    stream that uses every position, computed for float32.
     """
 
     config: str
@@ -141,6 +145,7 @@ class Memory:
     model_mb: float
     peak_ratio: float
     is_built: bool
+    num_slots: int
     per_stream_mb: float
     per_stream_full_mb: float
 
@@ -170,7 +175,15 @@ class Machine:
 
 @dataclass(slots=True, kw_only=True)
 class Report:
-    """Everything that was measured; None or empty for what was not."""
+    """Everything that was measured; None or empty for what was not.
+
+    `others_cpu` is what other processes took of the machine's cores meanwhile, 0 to 1.
+    """
+
+    @property
+    def is_disturbed(self) -> bool:
+        """Others took so much of the machine that the figures are not its own."""
+        return self.others_cpu is not None and self.others_cpu > QUIET
 
     machine: Machine
     model: str
@@ -190,6 +203,7 @@ class Report:
     ratio: Ratio | None = None
     parity: ConfigParity | None = None
     parities: list[ConfigParity] = field(default_factory=list)
+    others_cpu: float | None = None
     notes: list[str] = field(default_factory=list)
     published: tuple[Published, ...] = PUBLISHED
 
@@ -201,6 +215,7 @@ class Report:
 
 __all__ = [
     "PUBLISHED",
+    "QUIET",
     "Cancels",
     "ConfigParity",
     "LengthCost",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -97,6 +96,10 @@ class MeteredRuntime:
             self._counts[slot] += 1
         return latents, self._stop(logits.copy(), slots.tolist())
 
+    def warm(self) -> bool:
+        """As `Runtime.warm`."""
+        return self._inner.warm()
+
     def release(self, slot: int) -> None:
         """As `Runtime.release`."""
         self._inner.release(slot)
@@ -176,12 +179,10 @@ class Session:
 
 
 def settle(backend: XttsBackend) -> None:
-    """Return when the engine has warmed up and done what was asked of it. Raises EngineUnavailable when it died."""
-    done = threading.Event()
-    backend.run_on_engine(done.set)
-    while not done.wait(0.1):
-        if not backend.is_ready:
-            raise EngineUnavailable("the engine died while it warmed up; its log has the trace")
+    """Return when every call is as fast as it gets. Raises EngineUnavailable when the engine died."""
+    backend.wait_until_warm()
+    if not backend.is_ready:
+        raise EngineUnavailable("the engine died while it warmed up; its log has the trace")
 
 
 __all__ = [

@@ -64,8 +64,8 @@ def _headline(report: Report) -> str:
     features = ", ".join(flag for flag in machine.flags if flag.startswith(("avx512_vnni", "amx", "avx_vnni")))
     extra = f" ({features})" if features else ""
     line = f"{report.model} on {where}{extra}, {machine.cores} cores, {machine.memory_gb:.0f} GB"
-    if machine.load_before is not None and machine.load_before > 0.5 * machine.cores:
-        line += f"\nthe machine was busy before the start (load {machine.load_before:.1f}): read the figures with care"
+    if report.is_disturbed:
+        line += f"\nDISTURBED: other programs took {report.others_cpu:.0%} of the CPU meanwhile; measure again"
     return line
 
 
