@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from xtts_rtc.errors import ConfigError, MissingExtra
+from xtts_rtc.errors import CheckpointError, ConfigError, MissingExtra
 from xtts_rtc.model.interface import Runtime
 from xtts_rtc.text.segmenter import Segmenter
 from xtts_rtc.text.tokenizer import TextFrontend
@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 EMBEDDED = Path(__file__).parent.parent / "assets" / "embedded"
 BACKENDS = ("auto", "onnx", "torch")
 RANDOM_MODELS = ("random-tiny", "random-full")
+_RANDOM_WEIGHTS = 2  # counts changes of model/torch/random_model.py, so that an old bundle is not taken for it
 
 Progress = Callable[[float, str], None]
 """Called with the share done (0 to 1) and what comes next."""
@@ -87,6 +88,12 @@ def load_runtime(
     A checkpoint that runs on the onnx backend is converted once and kept in `cache_dir`. Raises
     CheckpointError, MissingExtra or ConfigError; what is asked for and not possible is never left out silently.
     """
+    folder = model_folder(choice.name)
+    if folder is not None and not folder.is_dir():
+        raise CheckpointError(
+            f"no model is called {choice.name!r}, and there is no such folder; the model is embedded,"
+            f" {', '.join(RANDOM_MODELS)} or a folder with config.json, vocab.json and the weights"
+        )
     if choice.backend not in BACKENDS:
         raise ConfigError(f"no backend is called {choice.backend!r}; there are {', '.join(BACKENDS)}")
     device = _device(choice.device)
@@ -178,10 +185,10 @@ def _remember(note: Path, name: str) -> None:
 def _converted(choice: ModelChoice, folder: Path | None, cache_dir: Path, progress: Progress) -> Path:
     """The bundle of a checkpoint or of random weights, made the first time it is asked for."""
     bundle_module = _need("xtts_rtc.model.onnx.bundle", "cpu")
-    mark = choice.name if folder is None else _fingerprint(folder)
+    mark = f"{choice.name} {_RANDOM_WEIGHTS}" if folder is None else _fingerprint(folder)
     key = hashlib.sha256(f"{bundle_module.FORMAT}:{choice.precision}:{mark}".encode()).hexdigest()[:16]
     path = cache_dir / "bundles" / f"{Path(choice.name).name}-{key}"
-    if bundle_module.is_bundle(path):
+    if _is_whole(bundle_module, path):
         return path
     convert_module = _need("xtts_rtc.model.convert", "cpu")
     logger.info("converting %s for the CPU, once; it is kept in %s", choice.name, path)
@@ -192,6 +199,18 @@ def _converted(choice: ModelChoice, folder: Path | None, cache_dir: Path, progre
         loaded = checkpoint.load_model(choice.name)
         convert_module.convert_loaded(loaded, choice.name, path, precision=choice.precision, progress=progress)
     return path
+
+
+def _is_whole(bundle_module: Any, path: Path) -> bool:
+    """Whether the bundle was made before and still has all its files; what is ours is not worth an error."""
+    if not bundle_module.is_bundle(path):
+        return False
+    try:
+        bundle_module.open_bundle(path, is_checked=False)
+    except CheckpointError as error:
+        logger.warning("%s; it is made anew", error.message)
+        return False
+    return True
 
 
 def _fingerprint(folder: Path) -> str:
@@ -233,7 +252,12 @@ def _torch_runtime(choice: ModelChoice, device: str, xtts: Any, num_slots: int) 
 
 
 def _frontend(vocabulary: str) -> TextFrontend:
-    return TextFrontend(_need("tokenizers", "cpu").Tokenizer.from_str(vocabulary))
+    tokenizer = _need("tokenizers", "cpu").Tokenizer
+    try:
+        return TextFrontend(tokenizer.from_str(vocabulary))
+    except Exception as error:  # what tokenizers raises has no class of its own
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"the model's vocabulary cannot be read ({reason}); copy vocab.json again") from None
 
 
 def _need(module: str, extra: str) -> Any:

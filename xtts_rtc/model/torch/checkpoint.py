@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import pickle
 import tempfile
 import zipfile
@@ -27,6 +28,7 @@ from xtts_rtc.types import Conditioning
 _TRAINER_KEYS = ("torch_mel_spectrogram_style_encoder", "torch_mel_spectrogram_dvae", "dvae")
 _CONDITIONING_KEYS = ("gpt.conditioning_", "hifigan_decoder.speaker_encoder.", "mel_stats")
 _WIDTH_KEY = "hifigan_decoder.waveform_decoder.conv_pre.weight"
+_UNUSED_IDS = ("Model config: bos_token_id must be", "Model config: eos_token_id must be")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,22 @@ class LoadedModel:
     max_segment_chars: int | None = None
 
 
+@contextlib.contextmanager
+def _without_warnings_of_unused_ids() -> Iterator[None]:
+    """coqui-tts builds a GPT-2 that has no text ids, and transformers warns of the default ones nobody uses."""
+    source = logging.getLogger("transformers.configuration_utils")
+    source.addFilter(_is_news)
+    try:
+        yield
+    finally:
+        source.removeFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith(_UNUSED_IDS)
+
+
+@_without_warnings_of_unused_ids()
 def load_model(model: str | Path, *, device: str = "cpu") -> LoadedModel:
     """`random-tiny`, `random-full` or a folder.
 
@@ -56,20 +74,31 @@ def load_model(model: str | Path, *, device: str = "cpu") -> LoadedModel:
     config, vocab = _read_text(folder, "config.json"), _read_text(folder, "vocab.json")
     weights = _read_weights(folder)
     width = weights[_WIDTH_KEY].shape[0] if _WIDTH_KEY in weights else 512
-    xtts = _build(_parse(folder, config), vocab, width)
     _check(folder, weights)
+    xtts = _built(folder, _parse(folder, config), vocab, width)
     try:
         xtts.load_state_dict(weights, strict=True)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise CheckpointError(
-            f"{folder}: the weights do not fit config.json ({reason}); use files of one model"
+            f"{folder}: the weights do not fit config.json and vocab.json ({reason}); use files of one model"
         ) from None
     conditioning_key = _hash(weights)
     del weights
     _ready(xtts, device)
     languages = tuple(json.loads(config).get("languages", ()))
     return LoadedModel(xtts, vocab, languages, conditioning_key, _speakers(folder), _max_segment_chars(folder))
+
+
+def _built(folder: Path, config: Any, vocab: str, width: int) -> Any:
+    """`_build` for files that may be of anything."""
+    try:
+        return _build(config, vocab, width)
+    except Exception as error:  # coqui-tts, transformers and tokenizers raise what they like, Exception included
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise CheckpointError(
+            f"{folder}: config.json and vocab.json make no XTTS model ({reason}); use files of one model"
+        ) from None
 
 
 def _random(name: str, device: str) -> LoadedModel:
@@ -82,7 +111,7 @@ def _random(name: str, device: str) -> LoadedModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         xtts = _build(config, vocab, random_model.VOCODER_WIDTH[name])
-    random_model.make_it_stop(xtts, name)
+    random_model.make_it_speak(xtts, name)
     _ready(xtts, device)
     return LoadedModel(xtts, vocab, tuple(config.languages), name)
 
@@ -152,9 +181,13 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{folder} has neither model.safetensors nor model.pth; copy the weights there")
     try:
         state = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+    except pickle.UnpicklingError:  # torch's own message advises to trust the file
+        raise CheckpointError(
+            f"{path} is damaged, or holds more than tensors, which is not loaded; copy it again"
+        ) from None
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"{path} cannot be read ({reason}); it is truncated or damaged: copy it again") from None
+        raise CheckpointError(f"{path} cannot be read ({reason}); it is cut short or damaged: copy it again") from None
     return {k.removeprefix("xtts."): v for k, v in state.items() if k.split(".")[0] not in _TRAINER_KEYS}
 
 
@@ -179,8 +212,8 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
         with _legacy_safe_globals():
             loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     state = loaded.get("model") if isinstance(loaded, dict) else None
-    if not isinstance(state, dict):
-        raise ValueError('no "model" in it')
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError('no "model" of tensors in it')
     return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
 
 

@@ -47,12 +47,20 @@ def sizes(name: str) -> dict[str, Any]:
 VOCODER_WIDTH = {"random-tiny": 32, "random-full": 512}
 
 
+LOUDNESS = 12.0
+"""What the vocoder's last weights are multiplied by: as initialised, its noise peaks at 1 % of full scale."""
+
+
 @torch.no_grad()
-def make_it_stop(xtts: Any, name: str) -> None:
-    """Sharpen the tiny model's head and favour its stop token, so that utterances differ and end."""
+def make_it_speak(xtts: Any, name: str) -> None:
+    """Make the noise loud enough to be heard; sharpen the tiny model's head and favour its stop token.
+
+    So utterances of the tiny model differ and end; the full-size one speaks up to the length cap.
+    """
+    xtts.hifigan_decoder.waveform_decoder.conv_post.weight.mul_(LOUDNESS)
     if name == "random-tiny":
         xtts.gpt.mel_head.weight.mul_(6.0)
         xtts.gpt.mel_head.bias[xtts.gpt.stop_audio_token] += 4.0
 
 
-__all__ = ["VOCODER_WIDTH", "make_it_stop", "sizes", "vocabulary"]
+__all__ = ["LOUDNESS", "VOCODER_WIDTH", "make_it_speak", "sizes", "vocabulary"]
