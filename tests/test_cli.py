@@ -108,8 +108,10 @@ def test_say_reads_standard_input(engine: FakeEngine, monkeypatch: pytest.Monkey
         ["sing"],
     ],
 )
-def test_wrong_usage_exits_2(argv: list[str]) -> None:
+def test_wrong_usage_is_one_line_and_exits_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert usage_code(argv) == 2
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1 and captured.err.startswith("xtts-rtc: ") and "--help" in captured.err
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NoReturn
 
 from xtts_rtc.api import Engine
 from xtts_rtc.audio.encode import ENCODINGS
@@ -55,8 +56,15 @@ def _one_line(error: Exception) -> str:
     return f"unexpected {type(error).__name__}; the same command with --verbose shows where it comes from"
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as every other error does; the long usage is for --help."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(_WRONG_USAGE, f"xtts-rtc: {message}; see {self.prog} --help\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="xtts-rtc", description="The voice that can be interrupted.")
+    parser = _Parser(prog="xtts-rtc", description="The voice that can be interrupted.")
     parser.add_argument("--version", action="version", version=f"xtts-rtc {metadata.version('xtts-rtc')}")
     common = _common_flags()
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -71,8 +79,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _common_flags() -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
+def _common_flags() -> _Parser:
+    common = _Parser(add_help=False)
     common.add_argument("--config", type=Path, metavar="FILE", help="a YAML file of configs/")
     common.add_argument(
         "--model", dest="model.name", metavar="M", help="embedded, random-tiny, random-full or a folder"

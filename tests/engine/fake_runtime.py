@@ -104,6 +104,9 @@ class FakeFrontend:
     def encode(self, spoken: str, language: str) -> list[int]:
         return [ord(c) % 200 for c in spoken[::2]]
 
+    def is_unreadable(self, ids: list[int]) -> bool:
+        return False
+
 
 class FakeVoices:
     """Only the voice `default`."""

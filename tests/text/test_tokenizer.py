@@ -38,7 +38,7 @@ def every_language(tmp_path: Path) -> TextFrontend:
 def test_embedded_vocabulary_speaks_english_only(embedded: TextFrontend) -> None:
     assert embedded.languages == ("en",)
     assert embedded.num_ids == 262
-    with pytest.raises(UnknownLanguage, match="it has en"):
+    with pytest.raises(UnknownLanguage, match="choose one of en"):
         embedded.encode("hola", "es")
 
 
@@ -48,6 +48,17 @@ def test_embedded_ids_are_words_between_spaces(embedded: TextFrontend) -> None:
     assert 1 not in ids
     assert ids == embedded.encode("i have two.", "en-US")
     assert embedded.count("I have 2.", "en") == len(ids)
+
+
+@pytest.mark.parametrize("text", ["Привет, как дела?", "你好，世界。", "مرحبا", "नमस्ते!", "Ελληνικά"])
+def test_a_script_without_a_letter_in_the_vocabulary_is_unreadable(embedded: TextFrontend, text: str) -> None:
+    assert embedded.is_unreadable(embedded.encode(text, "en"))
+    assert not embedded.is_unreadable(embedded.encode(f"He said {text}", "en"))
+
+
+@pytest.mark.parametrize("text", ["Hello.", "café", "5", "$", "I"])
+def test_a_text_with_a_known_letter_is_readable(embedded: TextFrontend, text: str) -> None:
+    assert not embedded.is_unreadable(embedded.encode(text, "en"))
 
 
 def test_language_names_are_understood(every_language: TextFrontend) -> None:

@@ -48,6 +48,11 @@ class Batch:
         ids = np.asarray(self._frontend.encode(segment.spoken, request.language), np.int64)
         if ids.size > info.max_text_tokens:
             raise InvalidText(f"a segment has {ids.size} text tokens; the model takes {info.max_text_tokens}")
+        if self._frontend.is_unreadable(ids.tolist()):
+            raise InvalidText(
+                f"a segment is in a script that this model cannot read in {request.language!r}; choose the text's"
+                " language, or a model that has it"
+            )
         num_unfilled = self._runtime.begin(stream.slot, stream.voice, ids)
         self.num_prefills += 1
         stream.decode = Decode(

@@ -132,6 +132,10 @@ def _load_pickle(path: Path, part: str | None = None) -> dict[str, Any]:
         state = loaded[part] if part else loaded
         if not isinstance(state, dict):
             raise ValueError(f"it holds a {type(state).__name__}")
+    except pickle.UnpicklingError:  # torch's own message advises to trust the file
+        raise CheckpointError(
+            f"{path} is damaged, or holds more than tensors, which is not loaded; copy it again"
+        ) from None
     except (
         RuntimeError,
         OSError,
@@ -139,7 +143,6 @@ def _load_pickle(path: Path, part: str | None = None) -> dict[str, Any]:
         ValueError,
         KeyError,
         TypeError,
-        pickle.UnpicklingError,
         zipfile.BadZipFile,
     ) as error:
         reason = " ".join(str(error).split())[:200]

@@ -6,6 +6,7 @@ per language). It is stateless between calls; one may be shared by threads.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,7 +64,8 @@ class TextFrontend:
         code = language.strip().lower().replace("_", "-").partition("-")[0]
         code = "zh-cn" if code == "zh" else code
         if code not in self.languages:
-            raise UnknownLanguage(f"{language!r} is not a language of this model; it has {', '.join(self.languages)}")
+            known = ", ".join(self.languages)
+            raise UnknownLanguage(f"{language!r} is no language of this model: choose one of {known}, or another model")
         return code
 
     def char_limit(self, language: str) -> int:
@@ -95,6 +97,12 @@ class TextFrontend:
             text = text.lower()
         text = f"[{code}]{normalize(text, code)}".replace(" ", "[SPACE]")
         return list(self._tokenizer.encode(text).ids)
+
+    def is_unreadable(self, ids: Sequence[int]) -> bool:
+        """Whether ids that `encode` gave are unknown characters and not one letter: a script the model lacks."""
+        tokens = [self._tokenizer.id_to_token(number) or "" for number in ids]
+        plain = "".join(token for token in tokens if not token.startswith("["))
+        return "[UNK]" in tokens and not any(map(str.isalnum, plain))
 
     def count(self, spoken: str, language: str) -> int:
         """How many ids `encode` gives, numbers in words included."""

@@ -161,6 +161,7 @@ def _describe(weights: _Checked, source: Source, precision: str) -> Manifest:
         max_text_tokens=weights["gpt.text_pos_embedding.emb.weight"].shape[0] - 3,
         num_prefix=weights["gpt.conditioning_perceiver.latents"].shape[0],
     )
+    _check_ids(info, max(ids.values()) + 1, weights["gpt.text_embedding.weight"].shape[0])
     defaults = SamplingDefaults()
     return Manifest(
         info=info,
@@ -175,6 +176,16 @@ def _describe(weights: _Checked, source: Source, precision: str) -> Manifest:
         languages=tuple(config.get("languages") or LANGUAGES),
         sampling=SamplingDefaults(**{name: config.get(name, getattr(defaults, name)) for name in defaults.__slots__}),
     )
+
+
+def _check_ids(info: ModelInfo, num_ids: int, num_texts: int) -> None:
+    """That no id of vocab.json or config.json is one that the weights lack."""
+    if num_ids > num_texts or max(info.start_audio_token, info.stop_audio_token) >= info.num_audio_tokens:
+        raise CheckpointError(
+            f"the weights have {num_texts} text and {info.num_audio_tokens} audio tokens; vocab.json has {num_ids},"
+            f" config.json starts and stops with {info.start_audio_token} and {info.stop_audio_token}:"
+            " use files of one model"
+        )
 
 
 def _parse(source: Source) -> tuple[dict[str, Any], dict[str, int]]:

@@ -188,7 +188,8 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
     except (RuntimeError, OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{path} cannot be read ({reason}); it is cut short or damaged: copy it again") from None
-    return {k.removeprefix("xtts."): v for k, v in state.items() if k.split(".")[0] not in _TRAINER_KEYS}
+    named = {name.removeprefix("xtts."): tensor for name, tensor in state.items()}
+    return {name: tensor for name, tensor in named.items() if name.split(".")[0] not in _TRAINER_KEYS}
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
