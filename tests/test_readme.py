@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from xtts_rtc import cli
+from xtts_rtc import cli, doctor
 from xtts_rtc.settings import VARIABLES, load_settings
 
 ROOT = Path(__file__).parent.parent
@@ -103,6 +103,11 @@ def test_the_licence_of_the_published_weights_is_stated() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert "Coqui Public Model License" in text
     assert "NON-commercial" in text
+
+
+def test_the_readme_and_doctor_say_the_same_of_what_was_never_run() -> None:
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert [name for name, why in doctor._NEVER_RUN if f"**{name}**: {why}." not in text] == []
 
 
 @pytest.mark.slow

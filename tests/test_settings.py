@@ -57,6 +57,7 @@ def test_the_process_environment_is_read_at_the_call(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("name", VARIABLES)
 def test_every_variable_reaches_its_option(name: str) -> None:
     text = {"XTTS_DEVICE": "cpu", "XTTS_BACKEND": "torch", "XTTS_MAX_STREAMS": "3", "XTTS_URL": "ws://127.0.0.1:1"}
+    text |= {"XTTS_PRECISION": "fp32", "XTTS_VOCODER": "openvino-bf16"}
     switches = ("XTTS_HALF", "XTTS_COMPILE", "XTTS_DEEPSPEED", "COQUI_TOS_AGREED")
     value = "1" if name in switches else text.get(name, "given")
     settings = load_settings(environ={name: value}, dotenv=None, must_be_possible=False)

@@ -120,6 +120,8 @@ VARIABLES: Mapping[str, tuple[str, str]] = {
     "XTTS_MODEL": ("model", "name"),
     "XTTS_DEVICE": ("model", "device"),
     "XTTS_BACKEND": ("model", "backend"),
+    "XTTS_PRECISION": ("model", "precision"),
+    "XTTS_VOCODER": ("model", "vocoder"),
     "XTTS_HALF": ("model", "half"),
     "XTTS_COMPILE": ("model", "compile"),
     "XTTS_DEEPSPEED": ("model", "deepspeed"),
