@@ -57,8 +57,17 @@ ENGLISH = (
 )
 MAX_WER = 0.15
 """Of fp32; the published model is far below on such sentences, the embedded one at about 0.1."""
-MAX_WER_LOST = 0.05
-"""How much worse than fp32 a precision may be; one word in twenty."""
+CONFIGURATIONS = (
+    ("int8", "auto"),  # what a user gets
+    ("int8-row", "onnxruntime-fp32"),
+    ("int8-block", "onnxruntime-fp32"),
+    ("fp32", "onnxruntime-fp32"),
+)
+"""Precision and vocoder."""
+SEEDS = (1, 2, 3, 4)
+MAX_WER_LOST = 0.06
+"""How much worse than fp32 a precision may be: two standard errors of the difference over these 260 words. With one
+seed (65 words) it was failed by chance: once a draw goes another way, it is another utterance."""
 
 
 @pytest.fixture(scope="module")
@@ -91,11 +100,19 @@ def truths(reference: LoadedRuntime, voice: Conditioning) -> dict[str, Trace]:
     }
 
 
-@pytest.fixture(scope="module", params=["int8", "int8-row", "int8-block", "fp32"])
+@pytest.fixture(scope="module")
+def wanted(reference: LoadedRuntime, voice: Conditioning) -> float:
+    """The word error rate of fp32."""
+    pytest.importorskip("moonshine_voice")
+    return word_error_rate(reference, voice)
+
+
+@pytest.fixture(scope="module", params=CONFIGURATIONS, ids=" ".join)
 def other(
     request: pytest.FixtureRequest, checkpoint: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LoadedRuntime]:
-    choice = ModelChoice(name=checkpoint, device="cpu", backend="onnx", precision=request.param)
+    precision, vocoder = request.param
+    choice = ModelChoice(name=checkpoint, device="cpu", backend="onnx", precision=precision, vocoder=vocoder)
     yield load_runtime(choice, num_slots=1, cache_dir=tmp_path_factory.mktemp("cache"))
     gc.collect()
 
@@ -113,7 +130,7 @@ def speaks(loaded: LoadedRuntime, language: str) -> bool:
     return bool(ids.size) and float(np.mean(ids == 1)) < 0.2  # 1 is [UNK]: a vocabulary of other letters
 
 
-def test_the_default_precision_is_as_good_as_fp32_in_every_language(
+def test_the_default_configuration_is_as_good_as_fp32_in_every_language(
     other: LoadedRuntime, voice: Conditioning, truths: dict[str, Trace], request: pytest.FixtureRequest
 ) -> None:
     assert truths, "the checkpoint speaks none of the languages"
@@ -124,7 +141,7 @@ def test_the_default_precision_is_as_good_as_fp32_in_every_language(
         print(f"{language} {other.precision}: {parity}")
         if not is_good(parity):
             failed[language] = parity
-    if failed and request.node.callspec.params["other"] in ("int8-row", "int8-block"):
+    if failed and request.node.callspec.params["other"][0] in ("int8-row", "int8-block"):
         pytest.xfail(f"not the default on these weights, and rightly: fails in {', '.join(failed)}")
     assert not failed
     print("not covered:", ", ".join(language for language in LANGUAGES if language not in truths) or "nothing")
@@ -132,12 +149,12 @@ def test_the_default_precision_is_as_good_as_fp32_in_every_language(
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_words_are_as_right_as_those_of_fp32(
-    language: str, other: LoadedRuntime, reference: LoadedRuntime, voice: Conditioning
+    language: str, other: LoadedRuntime, wanted: float, voice: Conditioning
 ) -> None:
     if language != "en":
         pytest.skip(f"no recogniser for {language} at hand: its latents are checked, its words are not")
     pytest.importorskip("moonshine_voice")
-    wanted, found = word_error_rate(reference, voice), word_error_rate(other, voice)
+    found = word_error_rate(other, voice)
     print(f"word error rate: fp32 {wanted:.1%}, {other.precision} {found:.1%}")
     assert wanted <= MAX_WER
     assert found <= wanted + MAX_WER_LOST
@@ -151,16 +168,17 @@ def word_error_rate(loaded: LoadedRuntime, voice: Conditioning) -> float:
     recogniser = Recogniser()
     backend = XttsBackend(loaded.runtime, loaded.frontend, OneVoice(voice))  # type: ignore[arg-type]
     try:
-        heard = [" ".join(recogniser.words(spoken(backend, text), OUTPUT_HZ)) for text in ENGLISH]
+        said = [(text, spoken(backend, text, seed)) for seed in SEEDS for text in ENGLISH]
+        heard = [" ".join(recogniser.words(pcm, OUTPUT_HZ)) for _, pcm in said]
     finally:
         backend.close()
         recogniser.close()
-    return float(jiwer.wer([" ".join(words(text)) for text in ENGLISH], heard))
+    return float(jiwer.wer([" ".join(words(text)) for text, _ in said], heard))
 
 
-def spoken(backend: XttsBackend, text: str) -> np.ndarray:
+def spoken(backend: XttsBackend, text: str, seed: int) -> np.ndarray:
     listener = Listener()
-    stream = backend.open(file_request(seed=1), listener)
+    stream = backend.open(file_request(seed), listener)
     backend.consumed(stream, 10**9)
     backend.say(stream, Segment(0, text, text))
     backend.end(stream)
