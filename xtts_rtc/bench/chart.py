@@ -53,7 +53,7 @@ def _draw_times(axis: Any, rows: list[Row]) -> None:
         axis.plot([row.first_chunk_ms, row.total_ms], [place, place], color=colour, linewidth=2, alpha=0.35, zorder=2)
         axis.scatter(row.first_chunk_ms, place, s=70, color=colour, zorder=3)
         axis.scatter(row.total_ms, place, s=70, facecolor="white", edgecolor=colour, linewidth=2, zorder=3)
-        mark = "*" if row.runs_with_gaps and row.backend != "stock" else ""
+        mark = "*" if row.runs_with_gaps else ""
         axis.annotate(_time(row.first_chunk_ms) + mark, (row.first_chunk_ms, place), **_above(colour))
         axis.annotate(_time(row.total_ms), (row.total_ms, place), **_above(colour))
     axis.set_xscale("log")
@@ -65,11 +65,8 @@ def _draw_times(axis: Any, rows: list[Row]) -> None:
     axis.set_yticks(range(len(rows)), [_name(row) for row in rows])
     axis.set_ylim(len(rows) - 0.5, -0.6)
     audio = rows[0].audio_s
-    note = (
-        "\n* a listener without a buffer would wait once"
-        if any(row.runs_with_gaps for row in rows if row.backend != "stock")
-        else ""
-    )
+    has_gaps = any(row.runs_with_gaps for row in rows)
+    note = "\n* a listener without a buffer would have to wait afterwards" if has_gaps else ""
     _dress(axis, f"First chunk (●) and total (○) for {audio:.1f} s of speech{note}", grid="x")
 
 
