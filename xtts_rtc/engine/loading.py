@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from xtts_rtc.engine.runtimes import EMBEDDED, LoadedRuntime, ModelChoice, Progress, load_runtime
+from xtts_rtc.engine.runtimes import DEFAULT_CLIP, LoadedRuntime, ModelChoice, Progress, load_runtime
 from xtts_rtc.engine.worker import XttsBackend
 from xtts_rtc.errors import ConfigError
 from xtts_rtc.model.interface import Runtime
@@ -15,8 +15,6 @@ from xtts_rtc.voices.cache import ConditioningCache
 from xtts_rtc.voices.clip import read_clip
 from xtts_rtc.voices.library import VoiceLibrary
 from xtts_rtc.voices.store import VoiceStore
-
-DEFAULT_CLIP = EMBEDDED / "default.wav"
 
 
 @dataclass(frozen=True, slots=True)

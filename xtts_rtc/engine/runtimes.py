@@ -19,10 +19,12 @@ from xtts_rtc.model.interface import Runtime
 from xtts_rtc.text.segmenter import Segmenter
 from xtts_rtc.text.tokenizer import TextFrontend
 from xtts_rtc.types import Conditioning
+from xtts_rtc.voices.clip import read_clip
 
 logger = logging.getLogger(__name__)
 
 EMBEDDED = Path(__file__).parent.parent / "assets" / "embedded"
+DEFAULT_CLIP = EMBEDDED / "default.wav"
 BACKENDS = ("auto", "onnx", "torch")
 RANDOM_MODELS = ("random-tiny", "random-full")
 _RANDOM_WEIGHTS = 2  # counts changes of model/torch/random_model.py, so that an old bundle is not taken for it
@@ -134,7 +136,8 @@ def _load_onnx(choice: ModelChoice, num_slots: int, cache_dir: Path, progress: P
     bundle = bundle_module.open_bundle(path, is_checked=is_ready)
     note = cache_dir / "vocoders" / f"{_machine_key(bundle)}.txt"
     vocoder = _remembered(note) if choice.vocoder == "auto" else choice.vocoder
-    runtime = runtime_module.OnnxRuntime(bundle, num_slots=num_slots, vocoder=vocoder)
+    clip = read_clip(DEFAULT_CLIP).pcm if vocoder == "auto" else None
+    runtime = runtime_module.OnnxRuntime(bundle, num_slots=num_slots, vocoder=vocoder, trial_clip=clip)
     if choice.vocoder == "auto" and vocoder == "auto":
         _remember(note, runtime.vocoder_name)
     return LoadedRuntime(
@@ -285,6 +288,7 @@ def _has_nvidia_driver() -> bool:
 
 __all__ = [
     "BACKENDS",
+    "DEFAULT_CLIP",
     "EMBEDDED",
     "RANDOM_MODELS",
     "LoadedRuntime",

@@ -63,11 +63,14 @@ def test_openvino_gives_the_same_audio_at_any_length(tiny_bundles: dict[str, Pat
     truth = open_vocoder(folder, "onnxruntime-fp32", num_threads=1)
     exact = open_vocoder(folder, "openvino-fp32", num_threads=1)
     rough = open_vocoder(folder, "openvino-bf16", num_threads=1)
+    mixed = open_vocoder(folder, "openvino-mixed", num_threads=1)
     for length in (1, 30, 40, 41, 100):
         frames, speaker = noise(length, seed=length)
         expected = truth(frames, speaker)
         np.testing.assert_allclose(exact(frames, speaker), expected, atol=1e-5)
         assert rough(frames, speaker).shape == expected.shape
+        losses = [module.signal_to_noise_db(expected, graph(frames, speaker)) for graph in (mixed, rough)]
+        assert losses[0] > max(40.0, losses[1])
     first, second = exact(*noise(30, seed=1)), exact(*noise(30, seed=2))
     np.testing.assert_allclose(first, truth(*noise(30, seed=1)), atol=1e-5)  # not overwritten by the next call
     assert np.abs(first - second).max() > 1e-3
@@ -83,8 +86,7 @@ def test_speed_must_be_worth_the_loss() -> None:
 def test_choice_goes_by_the_clock(tiny_bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
     ticks: Iterator[float] = iter(np.arange(0, 100, 0.25).tolist())
-    gain, bias = np.ones(64, np.float32), np.zeros(64, np.float32)
-    graph, trials = choose_vocoder(tiny_bundles["fp32"], gain, bias, num_threads=1, clock=lambda: next(ticks))
+    graph, trials = choose_vocoder(tiny_bundles["fp32"], *noise(64), num_threads=1, clock=lambda: next(ticks))
     assert isinstance(graph, module.OnnxVocoder)
     assert [trial.name for trial in trials] == ["onnxruntime-fp32"]
     assert trials[0].rtf == pytest.approx(0.25 / (64 * 256 / 24_000))

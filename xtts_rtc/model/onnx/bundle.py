@@ -4,7 +4,7 @@
     tokenizer.json                            the checkpoint's vocab.json, unchanged
     tables.npz                                embeddings, positions and the encoders' constants (`Tables`)
     gpt.onnx, gpt.data                        one step of the GPT body
-    vocoder.onnx, vocoder_padded.onnx, vocoder.data
+    vocoder.onnx, vocoder_padded.onnx, vocoder_head/_body/_tail.onnx, vocoder.data
     conditioning.onnx/.data, speaker.onnx/.data    what cloning a voice needs
     speakers.npz                              voices that came with the checkpoint, if any
 
@@ -26,7 +26,7 @@ from xtts_rtc.errors import CheckpointError
 from xtts_rtc.model.interface import ModelInfo
 from xtts_rtc.types import Conditioning, Float32
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 KIND = "xtts-rtc bundle"
 """Tells a bundle's manifest from that of other folders: a checkpoint may bring a manifest.json of its own."""
@@ -113,8 +113,7 @@ class Tables:
     """What is looked up instead of computed, float32.
 
     text_embedding [text ids, D], text_positions, mel_embedding [V, D], mel_positions, mel_stats [80],
-    speaker_emphasis [2], speaker_window [400] and speaker_filters [257, 64] of the speaker encoder's front end,
-    latent_gain and latent_bias [D]: scale and offset of the latents, for trying a vocoder on likely input.
+    speaker_emphasis [2], speaker_window [400] and speaker_filters [257, 64] of the speaker encoder's front end.
     """
 
     text_embedding: Float32
@@ -125,8 +124,6 @@ class Tables:
     speaker_emphasis: Float32
     speaker_window: Float32
     speaker_filters: Float32
-    latent_gain: Float32
-    latent_bias: Float32
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,6 @@ def build_tables(weights: Mapping[str, Float32]) -> Tables:
         speaker_emphasis=weights[emphasis].reshape(2) if emphasis in weights else speaker_emphasis(),
         speaker_window=weights[window] if window in weights else speaker_window(),
         speaker_filters=weights[filters] if filters in weights else speaker_filters(),
-        latent_gain=weights["gpt.final_norm.weight"],
-        latent_bias=weights["gpt.final_norm.bias"],
     )
 
 

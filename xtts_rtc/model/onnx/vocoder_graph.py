@@ -19,6 +19,8 @@ PREFIX = "hifigan_decoder.waveform_decoder."
 _STRIDES = (8, 8, 2, 2)
 _DILATIONS = (1, 3, 5)
 _SLOPE = 0.1
+PARTS = {"vocoder_head": range(1), "vocoder_body": range(1, 3), "vocoder_tail": range(3, 4)}
+"""The padded graph in three, by upsampling stages, so that they can run in different number formats."""
 _LAST_SLOPE = 0.01
 """torch's own default: the generator's last leaky ReLU is called without a slope."""
 
@@ -43,12 +45,15 @@ def write_vocoder(weights: Mapping[str, Float32], folder: Path) -> None:
 
     Inputs z [1, D, F] and speaker [1, 512, 1], output pcm [1, 1, F * 256], all float32. The padded one also takes
     length [1] int64 <= F: frames past it are padding, and the first length * 256 samples are what the plain
-    graph gives for length frames.
+    graph gives for length frames. The graphs of `PARTS` are the padded one cut in three: each also takes length,
+    and gives y [1, C, T], the next one's x.
     """
     with WeightFile(folder / "vocoder.data") as file:
-        for name, is_padded in (("vocoder", False), ("vocoder_padded", True)):
+        whole = {"vocoder": False, "vocoder_padded": True}
+        for name in (*whole, *PARTS):
             graph = Graph(name, file)
-            _Generator(graph, weights, is_padded).write()
+            stages = PARTS.get(name, range(len(_STRIDES)))
+            _Generator(graph, weights, is_padded=whole.get(name, True)).write(stages)
             graph.save(folder / f"{name}.onnx")
 
 
@@ -66,20 +71,35 @@ class _Generator:
         self._scale = 1
         self._mask = ""
 
-    def write(self) -> None:
+    def write(self, stages: range) -> None:
         g = self._graph
-        z = g.input("z", [1, self._weights[f"{PREFIX}conv_pre.weight"].shape[1], "F"])
-        g.input("speaker", [1, self._weights[f"{PREFIX}cond_layer.weight"].shape[1], 1])
-        if self._is_padded:
-            g.input("length", [1], TensorProto.INT64)
-        self._set_scale(1, z)
-        x = g.node("Add", [self._conv(self._masked(z), "conv_pre"), self._conv("speaker", "cond_layer")])
-        for stage, stride in enumerate(_STRIDES):
-            x = self._upsample(self._masked(self._leaky(x)), stage, stride)
+        x = self._begin(stages)
+        for stage in stages:
+            x = self._upsample(self._masked(self._leaky(x)), stage, _STRIDES[stage])
             x = self._stage(x, stage)
+        if stages.stop < len(_STRIDES):
+            g.node("Identity", [x], out="y")
+            g.output("y", [1, "C", "T"])
+            return
         x = self._conv(self._masked(self._leaky(x, _LAST_SLOPE)), "conv_post")
         g.node("Tanh", [x], out="pcm")
         g.output("pcm", [1, 1, "S"])
+
+    def _begin(self, stages: range) -> str:
+        """The inputs, and what the first stage starts from."""
+        g = self._graph
+        if stages.start:
+            channels = fold_weight_norm(self._weights, f"{PREFIX}ups.{stages.start}").shape[0]
+            x = g.input("x", [1, channels, "T"])
+        else:
+            x = g.input("z", [1, self._weights[f"{PREFIX}conv_pre.weight"].shape[1], "F"])
+        g.input("speaker", [1, self._weights[f"{PREFIX}cond_layer.weight"].shape[1], 1])
+        if self._is_padded:
+            g.input("length", [1], TensorProto.INT64)
+        self._set_scale(int(np.prod(_STRIDES[: stages.start])), x)
+        if stages.start:
+            return x
+        return g.node("Add", [self._conv(self._masked(x), "conv_pre"), self._conv("speaker", "cond_layer")])
 
     def _set_scale(self, scale: int, x: str) -> None:
         """From here on a frame is `scale` values long: make the mask of that resolution, [1, 1, F * scale]."""
@@ -146,4 +166,4 @@ class _Generator:
 
 assert np.prod(_STRIDES) == FRAME_SAMPLES
 
-__all__ = ["PREFIX", "fold_weight_norm", "write_vocoder"]
+__all__ = ["PARTS", "PREFIX", "fold_weight_norm", "write_vocoder"]
