@@ -65,7 +65,7 @@ class FakeRuntime:
     def release(self, slot: int) -> None:
         self.rows.pop(slot, None)
 
-    def decode(self, frames: Float32, voice: Conditioning) -> Float32:
+    def decode(self, frames: Float32, voice: Conditioning, is_unwanted: object = None) -> Float32:
         self._enter("decode", [frames.shape[1]])
         return np.repeat(frames[0], 256).astype(np.float32)
 

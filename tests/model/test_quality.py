@@ -49,7 +49,7 @@ class Recurrent:
     def release(self, slot: int) -> None:
         self.released.append(slot)
 
-    def decode(self, frames: Float32, voice: Conditioning) -> Float32:
+    def decode(self, frames: Float32, voice: Conditioning, is_unwanted: object = None) -> Float32:
         pcm = np.repeat(frames.sum(axis=0), 256)
         return (pcm + self._audio_noise * self._noise.standard_normal(pcm.size)).astype(np.float32)
 

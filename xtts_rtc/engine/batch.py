@@ -114,7 +114,7 @@ class Batch:
         if window is None:
             return np.zeros(0, np.float32)
         start = self._clock()
-        pcm = self._runtime.decode(window.frames, stream.voice)
+        pcm = self._runtime.decode(window.frames, stream.voice, lambda: stream.cancelled_at is not None)
         self._costs.saw_frames(window.frames.shape[1], self._clock() - start)
         self.num_frames += window.frames.shape[1]
         return pcm[window.keep_start : window.keep_stop]

@@ -6,6 +6,7 @@ engine's thread calls it, and nothing here is thread-safe.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -33,6 +34,11 @@ class ModelInfo:
     max_audio_tokens: int
     max_text_tokens: int
     num_prefix: int = 32
+
+
+def never() -> bool:
+    """What a caller passes who will want the result whatever happens."""
+    return False
 
 
 class Runtime(Protocol):
@@ -71,8 +77,11 @@ class Runtime(Protocol):
         """Forget what the slot holds."""
         ...
 
-    def decode(self, frames: Float32, voice: Conditioning) -> Float32:
-        """Vocoder over a window: frames [D, F] (the interpolated latents) to pcm [F * 256]."""
+    def decode(self, frames: Float32, voice: Conditioning, is_unwanted: Callable[[], bool] = never) -> Float32:
+        """Vocoder over a window: frames [D, F] (the interpolated latents) to pcm [F * 256].
+
+        A runtime that can stop half-way asks `is_unwanted` every few milliseconds; the array is empty then.
+        """
         ...
 
     def warm(self) -> bool:
@@ -88,4 +97,4 @@ class Runtime(Protocol):
         ...
 
 
-__all__ = ["ModelInfo", "Runtime"]
+__all__ = ["ModelInfo", "Runtime", "never"]

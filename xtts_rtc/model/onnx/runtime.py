@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xtts_rtc.errors import BadClip
-from xtts_rtc.model.interface import ModelInfo
+from xtts_rtc.model.interface import ModelInfo, never
 from xtts_rtc.model.onnx.bundle import Bundle, open_bundle
 from xtts_rtc.model.onnx.conditioning import Conditioner
 from xtts_rtc.model.onnx.gpt import OnnxGpt
@@ -106,9 +107,14 @@ class OnnxRuntime:
         """As `Runtime.release`."""
         self._gpt.release(slot)
 
-    def decode(self, frames: Float32, voice: Conditioning) -> Float32:
-        """As `Runtime.decode`, for any number of frames."""
-        return decode_long(self._vocoder, frames, voice.speaker_embedding, self._vocoder.max_frames)
+    def decode(self, frames: Float32, voice: Conditioning, is_unwanted: Callable[[], bool] = never) -> Float32:
+        """As `Runtime.decode`, for any number of frames; the openvino vocoders can stop half-way."""
+
+        def graph(piece: Float32, speaker: Float32) -> Float32:
+            return np.zeros(0, np.float32) if is_unwanted() else self._vocoder(piece, speaker, is_unwanted)
+
+        pcm = decode_long(graph, frames, voice.speaker_embedding, self._vocoder.max_frames)
+        return pcm[:0] if is_unwanted() else pcm
 
     def warm(self) -> bool:
         """As `Runtime.warm`: one more length of the vocoder."""

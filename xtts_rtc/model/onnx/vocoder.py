@@ -6,6 +6,7 @@ streams and no latents. Engine thread only.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import time
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from xtts_rtc.errors import CheckpointError, ConfigError, MissingExtra
+from xtts_rtc.model.interface import never
 from xtts_rtc.model.onnx.sessions import open_session
 from xtts_rtc.model.window import CONTEXT_FRAMES
 from xtts_rtc.types import FRAME_SAMPLES, Float32
@@ -35,6 +37,8 @@ MAX_FRAMES = PADDED_FRAMES[-1]
 
 _WARMING_ORDER = (64, 32, 160, 48, 104, 80, 128)
 """Enough to begin with, then what helps most; until all are warm the next longer one is used."""
+_ASK_MS = 4
+"""How often a running window asks whether anybody still wants it."""
 TRIAL_FRAMES = 64
 _TRIALS = 3
 
@@ -42,8 +46,8 @@ _TRIALS = 3
 class VocoderGraph(Protocol):
     """One compiled vocoder: up to `MAX_FRAMES` frames at a time."""
 
-    def __call__(self, frames: Float32, speaker: Float32) -> Float32:
-        """frames [D, F], speaker [512] to pcm [F * 256]."""
+    def __call__(self, frames: Float32, speaker: Float32, is_unwanted: Callable[[], bool] = never) -> Float32:
+        """frames [D, F], speaker [512] to pcm [F * 256]; anything once `is_unwanted` says so."""
         ...
 
     @property
@@ -62,7 +66,7 @@ class OnnxVocoder:
     def __init__(self, folder: Path, *, num_threads: int) -> None:
         self._session = open_session(folder / "vocoder.onnx", num_threads=num_threads)
 
-    def __call__(self, frames: Float32, speaker: Float32) -> Float32:
+    def __call__(self, frames: Float32, speaker: Float32, is_unwanted: Callable[[], bool] = never) -> Float32:
         feed = {"z": np.ascontiguousarray(frames[None]), "speaker": speaker.reshape(1, -1, 1)}
         return np.asarray(self._session.run(["pcm"], feed)[0][0, 0], np.float32)
 
@@ -91,13 +95,20 @@ class OpenVinoVocoder:
     def max_frames(self) -> int:
         return max(self._warmed, default=MAX_FRAMES)
 
-    def __call__(self, frames: Float32, speaker: Float32) -> Float32:
+    def __call__(self, frames: Float32, speaker: Float32, is_unwanted: Callable[[], bool] = never) -> Float32:
         width, length = frames.shape
         x = np.zeros((1, width, padded_length(length, self._warmed)), np.float32)
         x[0, :, :length] = frames
         given = {"speaker": speaker.reshape(1, -1, 1), "length": np.array([length], np.int64)}
         for index, request in enumerate(self._requests):
-            request.infer({"x" if index else "z": x, **given}, share_inputs=True)
+            request.start_async({"x" if index else "z": x, **given}, share_inputs=True)
+            while not request.wait_for(_ASK_MS):
+                if is_unwanted():
+                    request.cancel()
+                    break
+            if is_unwanted():
+                _let_end(request)
+                return np.zeros(0, np.float32)
             x = request.get_output_tensor(0).data
         # The output tensor is the request's own memory: copy before the next call overwrites it.
         return np.array(x[0, 0, : length * FRAME_SAMPLES], np.float32)
@@ -108,6 +119,12 @@ class OpenVinoVocoder:
             self._warmed.append(cold[0])
             self(np.zeros((width, cold[0]), np.float32), np.zeros(512, np.float32))
         return len(cold) > 1
+
+
+def _let_end(request: Any) -> None:
+    """A cancelled request ends with an exception that says so, or with its result if it was nearly done."""
+    with contextlib.suppress(RuntimeError):
+        request.wait()
 
 
 def _compile(path: Path, precision: str, num_threads: int) -> Any:

@@ -7,7 +7,7 @@ came of it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from xtts_rtc.errors import ConfigError, SetupError
-from xtts_rtc.model.interface import ModelInfo
+from xtts_rtc.model.interface import ModelInfo, never
 from xtts_rtc.model.torch.batched_gpt import BUCKETS, BatchedGpt
 from xtts_rtc.model.torch.injected import injected_layers
 from xtts_rtc.model.torch.layers import step_layer
@@ -77,7 +77,7 @@ class CudaRuntime:
         self._gpt.release(slot)
 
     @torch.inference_mode()
-    def decode(self, frames: Float32, voice: Conditioning) -> Float32:
+    def decode(self, frames: Float32, voice: Conditioning, is_unwanted: Callable[[], bool] = never) -> Float32:
         return self._vocoder.launch(torch.from_numpy(frames), torch.from_numpy(voice.speaker_embedding)).wait()
 
     def warm(self) -> bool:

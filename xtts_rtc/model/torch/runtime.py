@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xtts_rtc.model.interface import ModelInfo
+from xtts_rtc.model.interface import ModelInfo, never
 from xtts_rtc.model.torch.gpt import TorchGpt
 from xtts_rtc.model.torch.vocoder import TorchVocoder
 from xtts_rtc.types import MODEL_HZ, Conditioning, Float32
@@ -85,7 +86,7 @@ class TorchRuntime:
         self._gpt.release(slot)
 
     @torch.inference_mode()
-    def decode(self, frames: Float32, voice: Conditioning) -> Float32:
+    def decode(self, frames: Float32, voice: Conditioning, is_unwanted: Callable[[], bool] = never) -> Float32:
         pcm = self._vocoder.decode(torch.from_numpy(frames), torch.from_numpy(voice.speaker_embedding))
         return to_numpy(pcm)
 
