@@ -7,6 +7,7 @@ samples.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
@@ -213,9 +214,10 @@ class _LocalEngine(Engine):
         )
 
     async def aclose(self) -> None:
+        self._is_closed = True
         for speech in list(self._speeches):
             await speech.aclose()
-        self.close()
+        await asyncio.to_thread(self.close)  # it waits for the engine thread, which may be in the middle of a call
 
     def close(self) -> None:
         self._is_closed = True

@@ -368,6 +368,7 @@ class RemoteSpeech:
         try:
             message = json.loads(data)
             kind = message["type"]
+            index = int(message["index"]) if kind == "segment" else 0
         except (ValueError, TypeError, KeyError):
             raise ProtocolError(f"{self._client.place} sent a message that is not a JSON object with a type") from None
         if message.get("id", self._id) != self._id:
@@ -377,7 +378,7 @@ class RemoteSpeech:
         elif kind == "segment":
             if self._text:  # the one before had no audio of its own
                 self._hear(np.zeros(0, np.float32))
-            self._segment, self._text = int(message["index"]), str(message["text"])
+            self._segment, self._text = index, str(message.get("text", ""))
         elif kind == "done":
             self._hear(np.zeros(0, np.float32), is_final=True)
         elif kind == "error" and not self._is_cancelled:

@@ -42,7 +42,7 @@ class Machine:
             self.plan.pop(0)[1]()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Ear:
     """A listener who plays at the speed of sound from the first chunk on."""
 
@@ -72,8 +72,13 @@ class Ear:
         return late
 
 
-def simulate(machine: Machine, starts: list[float], *, num_slots: int = 6, tokens: int = 100) -> list[Ear]:
-    """Listeners who come at `starts` (seconds from the beginning), each for one long sentence."""
+def simulate(
+    machine: Machine, starts: list[float], *, num_slots: int = 6, tokens: int = 100, files: int = 0
+) -> list[Ear]:
+    """Listeners who come at `starts` (seconds from the beginning), each for one long sentence.
+
+    The last `files` of them only want the samples, as fast as there is time for it.
+    """
     runtime = FakeRuntime(num_slots=num_slots, length=tokens)
     runtime.hook = machine.spend
     backend = XttsBackend(
@@ -103,7 +108,8 @@ def simulate(machine: Machine, starts: list[float], *, num_slots: int = 6, token
 
     def come(ear: Ear) -> None:
         ear.asked_at = machine.now
-        stream = backend.open(StreamRequest(sampling=SamplingParams(seed=1)), ear)
+        is_realtime = ears.index(ear) < len(ears) - files
+        stream = backend.open(StreamRequest(sampling=SamplingParams(seed=1), is_realtime=is_realtime), ear)
         backend.consumed(stream, 10**9)
         backend.say(stream, Segment(0, TEXT, TEXT))
         backend.end(stream)
@@ -153,3 +159,11 @@ def test_the_stream_that_would_make_others_stutter_is_refused_with_the_reason() 
 def test_a_machine_slower_than_speech_still_serves_one() -> None:
     (ear,) = simulate(Machine(prefill_s=(0.2, 0.01), step_s=(0.08, 0.01), frame_s=0.003), [0.0])
     assert ear.error is None and ear.chunks
+
+
+@pytest.mark.parametrize("num_files", [1, 3, 7])
+def test_files_take_only_the_time_that_listeners_leave(num_files: int) -> None:
+    for at in (0.0, 0.8):
+        listener, *files = simulate(Machine(), [at] + [0.1] * num_files, num_slots=8, files=num_files)
+        assert listener.gap_s() == 0.0  # three files cost a listener 1.35 s when they shared every step
+        assert all(file.error is None and file.chunks for file in files)

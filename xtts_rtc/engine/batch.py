@@ -115,6 +115,10 @@ class Batch:
             return np.zeros(0, np.float32)
         start = self._clock()
         pcm = self._runtime.decode(window.frames, stream.voice, lambda: stream.cancelled_at is not None)
+        if stream.cancelled_at is not None:
+            return np.zeros(0, np.float32)  # perhaps stopped half-way: not a measurement either
+        if not np.isfinite(pcm).all():
+            raise GenerationFailed("the vocoder gave NaN or infinity for this stream; check the weights")
         self._costs.saw_frames(window.frames.shape[1], self._clock() - start)
         self.num_frames += window.frames.shape[1]
         return pcm[window.keep_start : window.keep_stop]

@@ -19,7 +19,8 @@ _ADMISSION_TOKENS = 12  # chunks while streams settle in; with larger ones a ful
 _ADMISSION_FACTOR = 0.9
 _LEAST_POSITIONS = 16  # fewer cost about as much: every piece reads all weights once
 _WINDOW_TOKENS = 12  # per vocoder call while several speak: a larger one would make the others wait for it
-_ALL_POSITIONS = 1 << 20
+_MOST_POSITIONS = 64  # a cancel and a second newcomer wait for a piece
+_FILE_STEPS = 2  # room that a file's work leaves to the listeners' own
 _RESERVE_S = 0.04  # what an unlucky step or a busy machine may add
 
 
@@ -92,6 +93,7 @@ class Scheduler:
             return None
         if over := [s for s in ready if s.need is Need.CLOSE]:
             return Work(Need.CLOSE, over[:1])
+        ready = self._without_files(ready, now)
         speaking = self._speaking(ready, now)
         newcomers = [s for s in ready if s not in speaking]
         first = min(newcomers, key=_arrival) if newcomers else speaking[0]
@@ -107,9 +109,9 @@ class Scheduler:
         """How many positions may be prefilled before a speaking stream needs the engine."""
         speaking = self._speaking([s for s in self.active.values() if s.decode is not None], now)
         if not speaking or not self._costs.position_s:
-            return _ALL_POSITIONS
+            return _MOST_POSITIONS
         spare = self._spare_s(speaking, now) - self._costs.step(1)
-        return max(_LEAST_POSITIONS, int(min(1e6, spare) / self._costs.position_s))
+        return min(_MOST_POSITIONS, max(_LEAST_POSITIONS, int(min(1e6, spare) / self._costs.position_s)))
 
     @property
     def window_tokens(self) -> int:
@@ -137,6 +139,21 @@ class Scheduler:
 
     def _rests(self, stream: Stream, now: float) -> bool:
         return stream.need is not Need.CLOSE and stream.ahead_s(now) > self._max_ahead_s
+
+    def _without_files(self, ready: list[Stream], now: float) -> list[Stream]:
+        """Files take what time listeners leave: none of them while one more row in a step could make one late."""
+        listening = [s for s in ready if s.request.is_realtime]
+        files = [s for s in ready if not s.request.is_realtime]
+        if not files or not listening:
+            return ready
+        if any(s.is_starved for s in listening):
+            return listening
+        longest = max(self._next_s(s) for s in files)
+        return (
+            ready
+            if self._spare_s(self._speaking(listening, now), now) > longest + _FILE_STEPS * self._costs.step(len(ready))
+            else listening
+        )
 
     def _speaking(self, streams: list[Stream], now: float) -> list[Stream]:
         """Those whose listeners hear something, or who have none, by the time they run dry."""

@@ -174,8 +174,9 @@ class XttsBackend:
         self._drain()
         now = self._clock()
         self._reap_cancelled()
-        for stream in self._scheduler.admit(now):
-            self._admit(stream)
+        while admitted := self._scheduler.admit(now):  # again, for a slot whose stream failed at once
+            for stream in admitted:
+                self._admit(stream)
         self._reap_expired(now)  # after admission: who waited while the engine was starting is not late
         work = self._scheduler.next_work(now)
         if work is not None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from itertools import product
+from threading import Lock
 
 from xtts_rtc.errors import MissingExtra
 
@@ -97,7 +98,12 @@ def _cutlet() -> Callable[[str], str]:
         from cutlet import Cutlet
     except ImportError:
         raise _missing("Japanese", "cutlet, fugashi and unidic-lite", "ja") from None
-    read: Callable[[str], str] = Cutlet().romaji
+    tagger, turn = Cutlet(), Lock()
+
+    def read(text: str) -> str:
+        with turn:  # MeCab's tagger underneath mixes up the texts of two threads
+            return str(tagger.romaji(text))
+
     return read
 
 

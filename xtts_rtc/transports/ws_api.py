@@ -29,6 +29,7 @@ ENCODINGS = ("pcm_s16le", "pcm_f32le")
 """Little-endian 16-bit integers and 32-bit floats, mono."""
 
 _log = logging.getLogger(__name__)
+_MAX_WINDOW_S = 3600
 _SAMPLING = {item.name: item for item in fields(SamplingParams)}
 
 
@@ -210,8 +211,8 @@ def parse_start(message: Mapping[str, object]) -> Start:
     if encoding not in ENCODINGS:
         raise InvalidParameter(f"encoding is {encoding[:40]!r}; it must be one of {', '.join(ENCODINGS)}")
     window_s = message.get("window_s")
-    if window_s is not None and not (_is_number(window_s) and window_s > 0):  # type: ignore[operator]
-        raise InvalidParameter("window_s must be a number of seconds over 0, or absent")
+    if window_s is not None and not (_is_number(window_s) and 0 < window_s <= _MAX_WINDOW_S):  # type: ignore[operator]
+        raise InvalidParameter(f"window_s must be a number of seconds over 0 and at most {_MAX_WINDOW_S}, or absent")
     return Start(
         id=utterance,
         voice=_text_of(message, "voice", "default"),

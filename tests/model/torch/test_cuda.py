@@ -99,6 +99,9 @@ class Frontend:
     def encode(self, text: str, language: str) -> list[int]:
         return [1 + ord(character) % 50 for character in text]
 
+    def is_unreadable(self, ids: list[int]) -> bool:
+        return False
+
 
 def test_the_engine_says_the_same_with_it_for_three_streams_at_once(
     runtime: CudaRuntime, reference: TorchRuntime
