@@ -12,6 +12,7 @@ from livekit.agents import Agent, AgentServer, AgentSession, JobContext, JobProc
 from livekit.agents.voice.room_io import AudioOutputOptions, RoomOptions, TextInputEvent, TextInputOptions
 
 from livekit.plugins import xtts
+from xtts_rtc.composition import engine_of
 from xtts_rtc.server_status import server_status
 from xtts_rtc.settings import Settings, load_settings
 
@@ -25,19 +26,10 @@ def settings() -> Settings:
 def prepare(process: JobProcess) -> None:
     """Before a job's process takes a room: connect to the engine server, or load the engine here."""
     chosen = settings()
-    key = chosen.server.api_key
-    voice = xtts.TTS(
-        voice=chosen.voices.voice,
-        language=chosen.voices.language,
-        base_url=chosen.server.url,
-        api_key=key.get_secret_value() if key else None,
-        model=chosen.model.name,
-        device=chosen.model.device,
-        speakers_dir=chosen.voices.folder,
-        **chosen.sampling.model_dump(),
-    )
-    voice.prewarm()
-    process.userdata["voice"] = voice
+    engine = process.userdata["engine"] = engine_of(chosen)
+    voices = chosen.voices
+    options = chosen.sampling.model_dump()
+    process.userdata["voice"] = xtts.TTS(voice=voices.voice, language=voices.language, engine=engine, **options)
 
 
 async def say_it(session: AgentSession[None], line: TextInputEvent) -> None:
@@ -49,6 +41,7 @@ async def enter(job: JobContext) -> None:
     """One room."""
     voice = job.proc.userdata["voice"]
     job.add_shutdown_callback(voice.aclose)
+    job.add_shutdown_callback(job.proc.userdata["engine"].aclose)
     session: AgentSession[None] = AgentSession(tts=voice, vad=None, turn_handling={"turn_detection": None})
     # The track is 48 kHz; at LiveKit's default of 24 kHz the voice would be resampled down and up again.
     sound = AudioOutputOptions(sample_rate=voice.sample_rate)

@@ -32,7 +32,7 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
     fake = FakeEngine()
-    monkeypatch.setattr(cli, "_engine", lambda settings: fake)
+    monkeypatch.setattr(cli, "engine_of", lambda settings: fake)
     return fake
 
 
@@ -138,7 +138,7 @@ def test_a_bad_value_is_one_line_on_stderr_and_exits_2(
 def test_a_failure_exits_1_and_verbose_adds_the_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(cli, "_engine", lambda settings: FakeEngine(GenerationFailed("the weights gave NaN")))
+    monkeypatch.setattr(cli, "engine_of", lambda settings: FakeEngine(GenerationFailed("the weights gave NaN")))
     assert cli.main(["say", "x", "-o", "a.wav"]) == 1
     assert capsys.readouterr().err == "xtts-rtc: the weights gave NaN\n"
     assert cli.main(["say", "x", "-o", "a.wav", "--verbose"]) == 1
@@ -151,7 +151,7 @@ def test_an_unexpected_error_does_not_print_what_it_holds(
     def fail(settings: Settings) -> FakeEngine:
         raise RuntimeError("my spoken text")
 
-    monkeypatch.setattr(cli, "_engine", fail)
+    monkeypatch.setattr(cli, "engine_of", fail)
     assert cli.main(["say", "x", "-o", "a.wav"]) == 1
     assert capsys.readouterr().err.startswith("xtts-rtc: unexpected RuntimeError; the same command with --verbose")
 
@@ -168,7 +168,7 @@ def test_an_interrupt_exits_130_and_says_nothing(
         signal.raise_signal(signal.SIGINT)
         raise AssertionError
 
-    monkeypatch.setattr(cli, "_engine", interrupt)
+    monkeypatch.setattr(cli, "engine_of", interrupt)
     assert cli.main(["say", "x", "-o", "a.wav"]) == 130
     assert capsys.readouterr().err == ""
 

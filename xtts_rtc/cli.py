@@ -18,9 +18,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
-from xtts_rtc.api import Engine
 from xtts_rtc.audio.encode import ENCODINGS
 from xtts_rtc.audio.resample import RATES_HZ
+from xtts_rtc.composition import engine_of
 from xtts_rtc.errors import ConfigError, InvalidParameter, MissingExtra, XttsRtcError
 from xtts_rtc.settings import Settings, load_settings
 from xtts_rtc.types import LANGUAGES
@@ -208,7 +208,7 @@ def _serve(args: argparse.Namespace) -> int:
     server, key = settings.server, settings.server.api_key
     if server.url:
         raise ConfigError("serve runs an engine of its own; take the url (XTTS_URL, --url) away")
-    engine = _engine(settings)
+    engine = engine_of(settings)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     secret = key.get_secret_value() if key else None
     asyncio.run(app.serve(engine, host=server.host, port=server.port, api_key=secret))
@@ -223,7 +223,7 @@ def _say(args: argparse.Namespace) -> int:
     text = sys.stdin.read() if args.text == "-" else args.text
     bar = ProgressBar(sys.stderr)
 
-    engine = _engine(settings)
+    engine = engine_of(settings)
 
     async def speak() -> Spoken:
         async with engine:
@@ -264,7 +264,7 @@ def _voices_list(args: argparse.Namespace) -> int:
 
 
 async def _remote_voices(settings: Settings) -> list[str]:
-    async with _engine(settings) as engine:
+    async with engine_of(settings) as engine:
         return await engine.voices()
 
 
@@ -323,29 +323,6 @@ def _settings(args: argparse.Namespace, *, must_be_possible: bool = True) -> Set
         if dot and value is not None:
             given.setdefault(section, {})[name] = value
     return load_settings(given, config=args.config, must_be_possible=must_be_possible)
-
-
-def _engine(settings: Settings) -> Engine:
-    """The server that was named, or an engine in this process; the latter blocks while it loads."""
-    server = settings.server
-    if server.url:
-        return Engine.connect(server.url, api_key=server.api_key.get_secret_value() if server.api_key else None)
-    model, engine = settings.model, settings.engine
-    return Engine.load(
-        model=model.name,
-        device=model.device,
-        backend=model.backend,
-        vocoder=model.vocoder,
-        precision=model.precision,
-        half=model.half,
-        compile=model.compile,
-        deepspeed=model.deepspeed,
-        speakers_dir=settings.voices.folder,
-        cache_dir=settings.voices.cache_dir,
-        max_streams=engine.max_streams,
-        max_queue_s=engine.max_queue_s,
-        max_ahead_s=engine.max_ahead_s,
-    )
 
 
 def _need(module: str, extra: str) -> None:

@@ -9,8 +9,9 @@ def run(args: argparse.Namespace) -> int:
     """The command `demo`."""
     from xtts_rtc.demo.room import TEXT, perform
 
-    model = args.settings.model
-    settings = ["--model", model.name, "--device", model.device, "--backend", model.backend]
+    chosen = args.settings
+    settings = ["--model", chosen.model.name, "--device", chosen.model.device, "--backend", chosen.model.backend]
+    settings += ["--speakers-dir", str(chosen.voices.folder), "--max-streams", str(chosen.engine.max_streams)]
     print("starting a LiveKit server, an engine and an agent worker on this machine ...", flush=True)
     print(perform(args.text or TEXT, args.out, settings))
     return 0

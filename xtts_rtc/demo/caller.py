@@ -94,15 +94,15 @@ async def calling(server: RoomServer, *, limit_s: float = 60.0) -> AsyncIterator
     try:
         async with asyncio.timeout(limit_s):
             await subscribed.wait()
-        async with asyncio.TaskGroup() as group:
-            assert caller.track is not None
-            stream = rtc.AudioStream(caller.track, sample_rate=HZ, num_channels=1)
-            listener = group.create_task(_listen(stream, caller))
-            try:
-                yield caller
-            finally:
-                listener.cancel()
-                await stream.aclose()
+        assert caller.track is not None
+        stream = rtc.AudioStream(caller.track, sample_rate=HZ, num_channels=1)
+        listener = asyncio.create_task(_listen(stream, caller))  # in no group: that would wrap the block's errors
+        try:
+            yield caller
+        finally:
+            listener.cancel()
+            await asyncio.gather(listener, return_exceptions=True)
+            await stream.aclose()
     finally:
         await caller.room.disconnect()
 

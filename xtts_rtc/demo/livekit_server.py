@@ -98,16 +98,22 @@ def wait_for_line(log: Path, text: str, *, limit_s: float = 30.0) -> None:
         time.sleep(0.05)
 
 
-def wait_for_port(port: int, *, limit_s: float = 20.0) -> None:
+def wait_for_port(port: int, *, limit_s: float = 20.0, pid: int | None = None) -> None:
+    """Until something listens there. Raises OSError when nothing does in time, or the process `pid` has ended."""
     deadline = time.monotonic() + limit_s
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
             return
         except OSError:
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or (pid is not None and _has_ended(pid)):
                 raise
             time.sleep(0.05)
+
+
+def _has_ended(pid: int) -> bool:
+    """A child of ours that is only waiting to be collected."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 __all__ = [

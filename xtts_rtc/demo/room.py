@@ -23,6 +23,7 @@ from xtts_rtc.demo import worker
 from xtts_rtc.demo.caller import HZ, Caller, calling
 from xtts_rtc.demo.livekit_server import RoomServer, free_port, running, running_server, wait_for_line, wait_for_port
 from xtts_rtc.demo.recogniser import Recogniser, share_heard, words
+from xtts_rtc.errors import SetupError
 
 TEXT = (
     "Hello, this is a voice that was made on your own machine. She walked to the garden and picked some flowers. "
@@ -57,9 +58,11 @@ class Cut:
 def staged(folder: Path, settings: list[str]) -> Iterator[RoomServer]:
     """All three servers, ready; their logs are in `folder`."""
     port = free_port()
+    # The engine of this room is the one started here, whatever the user's environment points at.
+    own = {**os.environ, "XTTS_URL": ""}
     serve = [sys.executable, "-m", "xtts_rtc.cli", "serve", "--host", "127.0.0.1", "--port", str(port), *settings]
-    with running_server(folder / "livekit.log") as room, running(serve, folder / "engine.log", os.environ):
-        wait_for_port(port, limit_s=_START_S)
+    with running_server(folder / "livekit.log") as room, running(serve, folder / "engine.log", own) as engine:
+        wait_for_port(port, limit_s=_START_S, pid=engine)
         environment = {**os.environ, **room.environment, "XTTS_URL": f"http://127.0.0.1:{port}"}
         with running([sys.executable, str(worker.__file__), "start"], folder / "worker.log", environment):
             wait_for_line(folder / "worker.log", "registered worker", limit_s=_START_S)
@@ -129,15 +132,16 @@ async def show(room: RoomServer, text: str, out: Path | None) -> str:
 
 
 def perform(text: str, out: Path | None, settings: list[str]) -> str:
-    """Stage everything, speak, interrupt; the table. Raises what a server's log explains, with its last lines."""
+    """Stage everything, speak, interrupt; the table. Raises SetupError with the last lines of the servers' logs."""
     with tempfile.TemporaryDirectory() as folder:
         try:
             with staged(Path(folder), settings) as room:
                 return asyncio.run(show(room, text, out))
         except (TimeoutError, OSError, subprocess.SubprocessError) as error:
             logs = sorted(Path(folder).glob("*.log"))
-            tails = [f"{log.name}: {log.read_text(errors='replace')[-400:]}" for log in logs]
-            raise TimeoutError(f"the room did not come up ({error}); " + " | ".join(tails)) from None
+            tails = [f"{log.name}: {' '.join(log.read_text(errors='replace').split())[-300:]}" for log in logs]
+            reason = str(error) or "nothing was heard in time"
+            raise SetupError(f"the room did not come up: {reason}; " + " | ".join(tails)) from None
 
 
 __all__ = ["TEXT", "Cut", "Turn", "interrupt_it", "perform", "say_all", "show", "staged", "table"]

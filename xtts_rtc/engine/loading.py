@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from xtts_rtc.engine.runtimes import DEFAULT_CLIP, LoadedRuntime, ModelChoice, Progress, load_runtime
 from xtts_rtc.engine.worker import XttsBackend
-from xtts_rtc.errors import ConfigError
+from xtts_rtc.errors import ConfigError, MissingExtra
 from xtts_rtc.model.interface import Runtime
 from xtts_rtc.types import Conditioning
 from xtts_rtc.voices.cache import ConditioningCache
@@ -50,6 +51,9 @@ def load_engine(
         builtin.setdefault("default", packaged_voice(loaded.runtime, cache))
     voices = VoiceLibrary(store, cache, loaded.runtime.condition, builtin=builtin)
     voices.load_all()
+    for language in loaded.frontend.languages:
+        with contextlib.suppress(MissingExtra):  # who asks for such a language is told which extra to install
+            loaded.frontend.check(language)  # dictionaries are read here, not on an event loop
     backend = XttsBackend(loaded.runtime, loaded.frontend, voices, max_queue_s=max_queue_s, max_ahead_s=max_ahead_s)
     return LoadedEngine(backend, loaded, voices)
 

@@ -19,6 +19,7 @@ import numpy as np
 from xtts_rtc.errors import CheckpointError, ConfigError, MissingExtra
 from xtts_rtc.model.interface import never
 from xtts_rtc.model.onnx.sessions import open_session
+from xtts_rtc.model.onnx.signal_stack import kept_signal_stack
 from xtts_rtc.model.window import CONTEXT_FRAMES
 from xtts_rtc.types import FRAME_SAMPLES, Float32
 
@@ -136,7 +137,8 @@ def _compile(path: Path, precision: str, num_threads: int) -> Any:
         "INFERENCE_PRECISION_HINT": precision,
     }
     try:
-        return openvino.Core().compile_model(str(path), "CPU", options).create_infer_request()
+        with kept_signal_stack():
+            return openvino.Core().compile_model(str(path), "CPU", options).create_infer_request()
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{path} cannot be loaded by openvino: {reason}") from None
