@@ -203,6 +203,9 @@ def test_loading_says_nothing_and_leaves_logging_as_it_was(
     folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = logging.getLogger("transformers.configuration_utils")
+    monkeypatch.setattr(source, "disabled", False)  # whatever other tests have loaded: here it would be heard
+    monkeypatch.setattr(logging.root.manager, "disable", 0)
+    source.setLevel(logging.WARNING)
     level, filters = source.getEffectiveLevel(), list(source.filters)
     heard: list[str] = []
     handler = logging.Handler()
@@ -216,3 +219,4 @@ def test_loading_says_nothing_and_leaves_logging_as_it_was(
         assert len(heard) == 1
     finally:
         source.removeHandler(handler)
+        source.setLevel(logging.NOTSET)
