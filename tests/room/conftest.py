@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import xtts_rtc.demo
-from xtts_rtc.demo.livekit_server import RoomServer, running, running_server, wait_for_line
+from xtts_rtc.demo.livekit_server import RoomServer, running, running_server, wait_for_worker
 
 WORKER = Path(xtts_rtc.demo.__file__).with_name("worker.py")
 """The worker of the demo; run as a script, as LiveKit's own examples are."""
@@ -30,5 +30,5 @@ def working(script: Path, command: str, room_server: RoomServer, engine_port: in
     """A worker process that is registered, speaking through the engine server on a port."""
     environment = {**os.environ, **room_server.environment, "XTTS_URL": f"http://127.0.0.1:{engine_port}"}
     with running([sys.executable, str(script), command], log, environment):
-        wait_for_line(log, "registered worker")  # a room that is older than its worker gets no agent
+        wait_for_worker(log)
         yield

@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -76,24 +77,14 @@ class Caller:
 
 
 @contextlib.asynccontextmanager
-async def calling(server: RoomServer, *, limit_s: float = 60.0) -> AsyncIterator[Caller]:
-    """In a new room, once the agent has joined and its track is there."""
-    name = f"room-{uuid.uuid4().hex[:8]}"
-    grants = api.VideoGrants(room_join=True, room=name)
-    token = api.AccessToken(KEY, SECRET).with_identity("caller").with_grants(grants).to_jwt()
-    caller = Caller(rtc.Room())
-    subscribed = asyncio.Event()
+async def calling(server: RoomServer, *, limit_s: float = 20.0, num_tries: int = 3) -> AsyncIterator[Caller]:
+    """In a new room, once the agent has joined and its track is there.
 
-    def on_track(track: rtc.Track, publication: rtc.RemoteTrackPublication, who: rtc.RemoteParticipant) -> None:
-        if isinstance(track, rtc.RemoteAudioTrack):
-            caller.track, caller.agent = track, who.identity
-            subscribed.set()
-
-    caller.room.on("track_subscribed", on_track)
-    await caller.room.connect(server.url, token)
+    A room gets its agent when it is opened or never: one that has none after `limit_s` is left and another
+    opened, as a caller would. Raises TimeoutError when none of `num_tries` rooms got one.
+    """
+    caller = await _joined(server, limit_s, num_tries)
     try:
-        async with asyncio.timeout(limit_s):
-            await subscribed.wait()
         assert caller.track is not None
         stream = rtc.AudioStream(caller.track, sample_rate=HZ, num_channels=1)
         listener = asyncio.create_task(_listen(stream, caller))  # in no group: that would wrap the block's errors
@@ -105,6 +96,37 @@ async def calling(server: RoomServer, *, limit_s: float = 60.0) -> AsyncIterator
             await stream.aclose()
     finally:
         await caller.room.disconnect()
+
+
+async def _joined(server: RoomServer, limit_s: float, num_tries: int) -> Caller:
+    for _ in range(num_tries):
+        caller, subscribed = Caller(rtc.Room()), asyncio.Event()
+        caller.room.on("track_subscribed", partial(_take_track, caller, subscribed))
+        name = f"room-{uuid.uuid4().hex[:8]}"
+        grants = api.VideoGrants(room_join=True, room=name)
+        token = api.AccessToken(KEY, SECRET).with_identity("caller").with_grants(grants).to_jwt()
+        await caller.room.connect(server.url, token)
+        try:
+            await asyncio.wait_for(subscribed.wait(), limit_s)
+            return caller
+        except TimeoutError:
+            await caller.room.disconnect()
+        except BaseException:
+            await caller.room.disconnect()
+            raise
+    raise TimeoutError(f"no agent joined any of {num_tries} rooms within {limit_s:.0f} s")
+
+
+def _take_track(
+    caller: Caller,
+    subscribed: asyncio.Event,
+    track: rtc.Track,
+    publication: rtc.RemoteTrackPublication,
+    who: rtc.RemoteParticipant,
+) -> None:
+    if isinstance(track, rtc.RemoteAudioTrack):
+        caller.track, caller.agent = track, who.identity
+        subscribed.set()
 
 
 async def _listen(stream: rtc.AudioStream, caller: Caller) -> None:

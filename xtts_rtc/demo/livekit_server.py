@@ -21,6 +21,8 @@ KEY, SECRET = "devkey", "secret-secret-secret-secret-secret"
 """The default secret of ``--dev`` is so short that signing with it warns."""
 _TOOLS = Path(__file__).parents[2] / ".tools" / "bin"
 _BUILD_S = 600
+_SETTLE_S = 1.5
+"""A room that is opened right behind a worker's registration gets no agent: the server spreads the news first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,12 @@ def wait_for_line(log: Path, text: str, *, limit_s: float = 30.0) -> None:
         time.sleep(0.05)
 
 
+def wait_for_worker(log: Path, *, limit_s: float = 30.0) -> None:
+    """Until a worker that writes to `log` gets the jobs of rooms that are opened from now on."""
+    wait_for_line(log, "registered worker", limit_s=limit_s)
+    time.sleep(_SETTLE_S)
+
+
 def wait_for_port(port: int, *, limit_s: float = 20.0, pid: int | None = None) -> None:
     """Until something listens there. Raises OSError when nothing does in time, or the process `pid` has ended."""
     deadline = time.monotonic() + limit_s
@@ -127,4 +135,5 @@ __all__ = [
     "running_server",
     "wait_for_line",
     "wait_for_port",
+    "wait_for_worker",
 ]

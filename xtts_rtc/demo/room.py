@@ -21,7 +21,7 @@ from xtts_rtc.audio.encode import wav_header
 from xtts_rtc.audio.frames import to_int16
 from xtts_rtc.demo import worker
 from xtts_rtc.demo.caller import HZ, Caller, calling
-from xtts_rtc.demo.livekit_server import RoomServer, free_port, running, running_server, wait_for_line, wait_for_port
+from xtts_rtc.demo.livekit_server import RoomServer, free_port, running, running_server, wait_for_port, wait_for_worker
 from xtts_rtc.demo.recogniser import Recogniser, share_heard, words
 from xtts_rtc.errors import SetupError
 
@@ -65,7 +65,7 @@ def staged(folder: Path, settings: list[str]) -> Iterator[RoomServer]:
         wait_for_port(port, limit_s=_START_S, pid=engine)
         environment = {**os.environ, **room.environment, "XTTS_URL": f"http://127.0.0.1:{port}"}
         with running([sys.executable, str(worker.__file__), "start"], folder / "worker.log", environment):
-            wait_for_line(folder / "worker.log", "registered worker", limit_s=_START_S)
+            wait_for_worker(folder / "worker.log", limit_s=_START_S)
             yield room
 
 

@@ -70,4 +70,4 @@ def packaged_voice(runtime: Runtime, cache: ConditioningCache) -> Conditioning:
     return voice
 
 
-__all__ = ["DEFAULT_CLIP", "LoadedEngine", "load_engine", "packaged_voice"]
+__all__ = ["LoadedEngine", "load_engine", "packaged_voice"]
