@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-SLOW_ROOMS = tuple(Path(__file__).parent / room for room in ("reference", "room", "model/torch", "model/onnx"))
-"""All of their tests are slow: they need a built model, or a server."""
+_SLOW = ("bench", "model/onnx", "model/test_convert.py", "model/torch", "reference", "room", "transports")
+SLOW_ROOMS = tuple(Path(__file__).parent / room for room in _SLOW)
+"""All of their tests are slow: a built model, a server, or a package that takes seconds to import."""
 
 # Not ours to end: the loop's default executor, and the thread of LiveKit's native library.
 _FOREIGN = ("asyncio_", "ThreadPoolExecutor", "ffi", "livekit")
