@@ -90,11 +90,6 @@ class XttsBackend:
         return self._ending is None
 
     @property
-    def is_full(self) -> bool:
-        """A stream opened now would have to wait."""
-        return len(self._streams) >= self._num_slots
-
-    @property
     def costs(self) -> Costs:
         """Measured times; read only."""
         return self._costs

@@ -10,16 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from xtts_rtc.errors import ConfigError, SetupError
-from xtts_rtc.model.interface import ModelInfo, never
+from xtts_rtc.model.interface import never
 from xtts_rtc.model.torch.batched_gpt import BUCKETS, BatchedGpt
 from xtts_rtc.model.torch.injected import injected_layers
 from xtts_rtc.model.torch.layers import step_layer
-from xtts_rtc.model.torch.runtime import condition, model_info, to_numpy
+from xtts_rtc.model.torch.runtime import TorchSteps, condition
 from xtts_rtc.model.torch.static_step import GraphRecorder, play_eagerly
 from xtts_rtc.model.torch.streamed_vocoder import StreamedVocoder, convolutions
 from xtts_rtc.types import Conditioning, Float32
@@ -29,24 +27,15 @@ HalfDtype = Literal["float16", "bfloat16"]
 _SHORT = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
 
 
-class CudaRuntime:
+class CudaRuntime(TorchSteps):
     """An `Xtts` of coqui-tts 0.28.0 with its GPT batched; made by `make_cuda_runtime`.
 
     `precision` names number formats and ways of running, for tables: "fp16, vocoder tf32, cuda graphs".
     """
 
     def __init__(self, xtts: Any, gpt: BatchedGpt, vocoder: StreamedVocoder, *, num_slots: int, precision: str) -> None:
-        self._xtts, self._gpt, self._vocoder = xtts, gpt, vocoder
-        self._info, self._num_slots = model_info(xtts.gpt), num_slots
-        self.precision = precision
-
-    @property
-    def info(self) -> ModelInfo:
-        return self._info
-
-    @property
-    def num_slots(self) -> int:
-        return self._num_slots
+        super().__init__(xtts, gpt, num_slots=num_slots)
+        self._vocoder, self.precision = vocoder, precision
 
     @property
     def kv_bytes(self) -> int:
@@ -54,34 +43,8 @@ class CudaRuntime:
         return self._gpt.kv_bytes
 
     @torch.inference_mode()
-    def begin(self, slot: int, voice: Conditioning, text_ids: NDArray[np.int64]) -> int:
-        ids = torch.from_numpy(text_ids)
-        return self._gpt.begin(slot, voice.key, torch.from_numpy(voice.gpt_latents), ids)
-
-    @torch.inference_mode()
-    def extend(self, slot: int, max_positions: int) -> tuple[Float32, Float32] | None:
-        done = self._gpt.extend(slot, max_positions)
-        return None if done is None else (to_numpy(done[0]), to_numpy(done[1]))
-
-    def prefill(self, slot: int, voice: Conditioning, text_ids: NDArray[np.int64]) -> tuple[Float32, Float32]:
-        done = self.extend(slot, self.begin(slot, voice, text_ids))
-        assert done is not None
-        return done
-
-    @torch.inference_mode()
-    def step(self, slots: NDArray[np.int64], tokens: NDArray[np.int64]) -> tuple[Float32, Float32]:
-        latents, logits = self._gpt.step(slots.tolist(), torch.from_numpy(tokens))
-        return to_numpy(latents), to_numpy(logits)
-
-    def release(self, slot: int) -> None:
-        self._gpt.release(slot)
-
-    @torch.inference_mode()
     def decode(self, frames: Float32, voice: Conditioning, is_unwanted: Callable[[], bool] = never) -> Float32:
         return self._vocoder.launch(torch.from_numpy(frames), torch.from_numpy(voice.speaker_embedding)).wait()
-
-    def warm(self) -> bool:
-        return False
 
     @torch.inference_mode()
     def condition(self, clips: list[Float32]) -> tuple[Float32, Float32]:

@@ -47,7 +47,7 @@ class TorchGpt:
     def begin(self, slot: int, key: str, gpt_latents: Tensor, text_ids: Tensor) -> int:
         """Prefix [32, D] (kept per `key`); text ids [T] without start and stop, and the start token, are left."""
         self._copy_prefix(slot, key, gpt_latents)
-        gpt = self._gpt
+        gpt, text_ids = self._gpt, text_ids.to(self.device)
         ids = F.pad(F.pad(text_ids, (0, 1), value=gpt.stop_text_token), (1, 0), value=gpt.start_text_token)
         text = gpt.text_embedding(ids) + gpt.text_pos_embedding.emb.weight[: ids.shape[0]]
         start = gpt.mel_embedding.weight[gpt.start_audio_token] + gpt.mel_pos_embedding.emb.weight[0]
@@ -76,7 +76,7 @@ class TorchGpt:
         """Tokens [B] for `slots`, each at its own length -> latents [B, D], logits [B, V]."""
         gpt = self._gpt
         places = torch.tensor([self._lengths[s] - self._mel_starts[s] for s in slots], device=self.device)
-        x = (gpt.mel_embedding(tokens) + gpt.mel_pos_embedding.emb(places)).to(self._dtype)  # [B, D]
+        x = (gpt.mel_embedding(tokens.to(self.device)) + gpt.mel_pos_embedding.emb(places)).to(self._dtype)  # [B, D]
         for index, block in enumerate(gpt.gpt.h):
             query, key, value = self._project(block, x)
             rows = []

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xtts_rtc.model.interface import ModelInfo, never
+from xtts_rtc.model.torch.batched_gpt import BatchedGpt
 from xtts_rtc.model.torch.gpt import TorchGpt
 from xtts_rtc.model.torch.vocoder import TorchVocoder
 from xtts_rtc.types import MODEL_HZ, Conditioning, Float32
@@ -43,16 +44,12 @@ def condition(xtts: Any, clips: list[Float32]) -> tuple[Float32, Float32]:
     return to_numpy(latents[0]), to_numpy(speakers.mean(dim=0).flatten())
 
 
-class TorchRuntime:
-    """An `Xtts` of coqui-tts 0.28.0 (weights loaded, on its device) behind the step interface."""
+class TorchSteps:
+    """What both torch runtimes are: a GPT with slots behind the step interface, arrays in and out."""
 
-    def __init__(self, xtts: Any, *, num_slots: int) -> None:
-        self._xtts = xtts
-        self._num_slots = num_slots
-        with torch.no_grad():
-            self._gpt = TorchGpt(xtts.gpt, num_slots=num_slots)
-            self._vocoder = TorchVocoder(xtts.hifigan_decoder)
-        self._info = model_info(xtts.gpt)
+    def __init__(self, xtts: Any, gpt: TorchGpt | BatchedGpt, *, num_slots: int) -> None:
+        self._xtts, self._gpt = xtts, gpt
+        self._info, self._num_slots = model_info(xtts.gpt), num_slots
 
     @property
     def info(self) -> ModelInfo:
@@ -64,7 +61,7 @@ class TorchRuntime:
 
     @torch.inference_mode()
     def begin(self, slot: int, voice: Conditioning, text_ids: NDArray[np.int64]) -> int:
-        ids = torch.from_numpy(text_ids).to(self._gpt.device)
+        ids = torch.from_numpy(text_ids)
         return self._gpt.begin(slot, voice.key, torch.from_numpy(voice.gpt_latents), ids)
 
     @torch.inference_mode()
@@ -79,19 +76,28 @@ class TorchRuntime:
 
     @torch.inference_mode()
     def step(self, slots: NDArray[np.int64], tokens: NDArray[np.int64]) -> tuple[Float32, Float32]:
-        latents, logits = self._gpt.step(slots.tolist(), torch.from_numpy(tokens).to(self._gpt.device))
+        latents, logits = self._gpt.step(slots.tolist(), torch.from_numpy(tokens))
         return to_numpy(latents), to_numpy(logits)
 
     def release(self, slot: int) -> None:
         self._gpt.release(slot)
 
+    def warm(self) -> bool:
+        return False
+
+
+class TorchRuntime(TorchSteps):
+    """An `Xtts` of coqui-tts 0.28.0 (weights loaded, on its device) behind the step interface."""
+
+    def __init__(self, xtts: Any, *, num_slots: int) -> None:
+        with torch.no_grad():
+            super().__init__(xtts, TorchGpt(xtts.gpt, num_slots=num_slots), num_slots=num_slots)
+            self._vocoder = TorchVocoder(xtts.hifigan_decoder)
+
     @torch.inference_mode()
     def decode(self, frames: Float32, voice: Conditioning, is_unwanted: Callable[[], bool] = never) -> Float32:
         pcm = self._vocoder.decode(torch.from_numpy(frames), torch.from_numpy(voice.speaker_embedding))
         return to_numpy(pcm)
-
-    def warm(self) -> bool:
-        return False
 
     @torch.inference_mode()
     def condition(self, clips: list[Float32]) -> tuple[Float32, Float32]:
@@ -104,4 +110,4 @@ def to_numpy(tensor: Tensor) -> Float32:
     return array
 
 
-__all__ = ["TorchRuntime", "condition", "model_info", "to_numpy"]
+__all__ = ["TorchRuntime", "TorchSteps", "condition", "model_info", "to_numpy"]
