@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 LIVEKIT := .tools/bin/livekit-server
-EXTRAS := cpu openvino torch livekit server zh ja ko demo dev
+EXTRAS := cpu openvino torch livekit server webrtc zh ja ko demo dev
 COMPILE := .tools/uv/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-annotate --no-header
 .PHONY: demo test setup check bench lock
