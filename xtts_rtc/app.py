@@ -1,7 +1,7 @@
 """The engine server: routes around an engine, and the order in which it goes down.
 
-In: an engine and an address. Out: a Starlette application, or one that is being served. What a test would
-want to look at lives in the transports.
+In: an engine and an address. Out: a FastAPI application, or one that is being served. What a test would
+want to look at lives in the transports: a route raises errors of our tree, and here they become answers.
 """
 
 from __future__ import annotations
@@ -12,13 +12,17 @@ import logging
 import signal
 import socket
 from collections.abc import Iterator
+from importlib import metadata
 
 import uvicorn
-from starlette.applications import Starlette
+from fastapi import FastAPI
 from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
 
 from xtts_rtc.api import Engine
-from xtts_rtc.transports.http_api import RequireKey, status_routes
+from xtts_rtc.errors import XttsRtcError
+from xtts_rtc.transports.http_api import RequireKey, error_response, status_routes
 from xtts_rtc.transports.ws_api import speech_route
 
 DEFAULT_HOST = "127.0.0.1"
@@ -40,10 +44,24 @@ class _Server(uvicorn.Server):
         yield
 
 
-def create_app(engine: Engine, *, api_key: str | None = None) -> Starlette:
+def create_app(engine: Engine, *, api_key: str | None = None) -> FastAPI:
     """The routes; with a key, everything but the health checks asks for it. The engine stays the caller's."""
-    middleware = [Middleware(RequireKey, key=api_key)] if api_key else []
-    return Starlette(routes=[speech_route(engine), *status_routes(engine)], middleware=middleware)
+    app = FastAPI(
+        title="xtts-rtc",
+        summary="The voice that can be interrupted.",
+        version=metadata.version("xtts-rtc"),
+        docs_url=None,
+        redoc_url=None,
+        middleware=[Middleware(RequireKey, key=api_key)] if api_key else [],
+        exception_handlers={XttsRtcError: _answer_error},
+    )
+    app.router.routes += [speech_route(engine), *status_routes(engine)]
+    return app
+
+
+async def _answer_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, XttsRtcError)
+    return error_response(error)
 
 
 def create_server(engine: Engine, *, api_key: str | None = None) -> uvicorn.Server:
