@@ -11,11 +11,13 @@ import asyncio
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from xtts_rtc.errors import EngineUnavailable
+from xtts_rtc.errors import EngineUnavailable, XttsRtcError
+from xtts_rtc.metrics import Metrics
 from xtts_rtc.types import OUTPUT_HZ, Backend, EngineStatus, SamplingParams, Speech, StreamRequest
 
 if TYPE_CHECKING:
@@ -87,7 +89,9 @@ class Engine(ABC):
             max_ahead_s=max_ahead_s,
         )
         running = loaded.backend
-        return _LocalEngine(running, loaded.model.segmenter, loaded.voices.ids, max_streams, lambda: running.is_ready)
+        engine = _LocalEngine(running, loaded.model.segmenter, loaded.voices.ids, max_streams, lambda: running.is_ready)
+        engine.metrics = running.metrics
+        return engine
 
     @classmethod
     def connect(cls, url: str, *, api_key: str | None = None, connect_timeout_s: float = 5.0) -> Engine:
@@ -137,6 +141,11 @@ class Engine(ABC):
     @abstractmethod
     async def voices(self) -> list[str]:
         """The ids of the voices, sorted."""
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        """What was counted here; the figures of a remote engine are on its server."""
+        return Metrics()
 
     @abstractmethod
     async def status(self) -> EngineStatus:
@@ -193,8 +202,18 @@ class _LocalEngine(Engine):
             voice=voice, language=language, sampling=sampling or SamplingParams(), is_realtime=realtime
         )
         limits = SpeechLimits(release_s=RELEASE_S if realtime else None)
-        segmenter = self._make_segmenter(language)
-        speech = LocalSpeech(self._backend, segmenter, request, sample_rate=sample_rate, limits=limits)
+        try:
+            speech = LocalSpeech(
+                self._backend,
+                self._make_segmenter(language),
+                request,
+                sample_rate=sample_rate,
+                limits=limits,
+                metrics=self.metrics,
+            )
+        except XttsRtcError as error:
+            self.metrics.refused(error)
+            raise
         self._speeches = {other for other in self._speeches if not other.is_idle} | {speech}
         return speech
 

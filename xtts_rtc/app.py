@@ -23,6 +23,7 @@ from starlette.responses import Response
 from xtts_rtc.api import Engine
 from xtts_rtc.errors import XttsRtcError
 from xtts_rtc.transports.http_api import RequireKey, error_response, status_routes
+from xtts_rtc.transports.metrics_api import CountRequests, metrics_route
 from xtts_rtc.transports.ws_api import speech_route
 
 DEFAULT_HOST = "127.0.0.1"
@@ -52,10 +53,13 @@ def create_app(engine: Engine, *, api_key: str | None = None) -> FastAPI:
         version=metadata.version("xtts-rtc"),
         docs_url=None,
         redoc_url=None,
-        middleware=[Middleware(RequireKey, key=api_key)] if api_key else [],
+        middleware=[
+            Middleware(CountRequests, metrics=engine.metrics),
+            *([Middleware(RequireKey, key=api_key)] if api_key else []),
+        ],
         exception_handlers={XttsRtcError: _answer_error},
     )
-    app.router.routes += [speech_route(engine), *status_routes(engine)]
+    app.router.routes += [speech_route(engine), *status_routes(engine), metrics_route(engine)]
     return app
 
 

@@ -21,6 +21,7 @@ import numpy as np
 from xtts_rtc.audio.fade import EdgeFade, TailTrim
 from xtts_rtc.audio.resample import Resampler
 from xtts_rtc.errors import GenerationFailed, InvalidText, XttsRtcError
+from xtts_rtc.metrics import Metrics
 from xtts_rtc.types import (
     MAX_UTTERANCE_CHARS,
     OUTPUT_HZ,
@@ -130,7 +131,7 @@ class LocalSpeech:
     """`Speech` over a `Backend` that is passed in; make and use it on one running event loop.
 
     The backend's stream is opened here, so its errors (VoiceNotFound, UnknownLanguage, EngineUnavailable)
-    come from the constructor. sample_rate in Hz is the rate of the chunks.
+    come from the constructor. sample_rate in Hz is the rate of the chunks; `metrics` counts what becomes of it.
     """
 
     def __init__(
@@ -141,10 +142,15 @@ class LocalSpeech:
         *,
         sample_rate: int = OUTPUT_HZ,
         limits: SpeechLimits | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         self._backend = backend
         self._segmenter = segmenter
         self._limits = limits or SpeechLimits()
+        self._counts = metrics or Metrics()
+        self._is_realtime = request.is_realtime
+        self._asked_at: float | None = None
+        self._has_audio = False
         self._loop = asyncio.get_running_loop()
         self._shaper = _Shaper(sample_rate, self._limits.silence_s)
         self._inbox: deque[str | _Mark] = deque()
@@ -214,6 +220,7 @@ class LocalSpeech:
                 chunk, samples = self._buffer.popleft()
                 self._buffered_samples -= samples
                 self._backend.consumed(self._stream, samples)
+                self._counts.audio(chunk.pcm.size / chunk.sample_rate)
                 return chunk
             if self._error is not None:
                 raise self._error
@@ -278,6 +285,7 @@ class LocalSpeech:
             self._shaper.announce(segment)
             self._segmented_chars += len(segment.text)
             if segment.spoken:
+                self._asked_at = self._asked_at or self._loop.time()
                 self._backend.say(self._stream, segment)
 
     def _cross(self, event: Event) -> None:
@@ -302,6 +310,7 @@ class LocalSpeech:
         elif isinstance(event, ErrorEvent):
             self._error = self._error or event.error
         if not isinstance(event, AudioEvent):
+            self._counts.ended(self._metrics, self._error, is_cancelled=self._is_cancelled)
             self._drop_text()
             self._idle.set()
         self._changed.set()
@@ -312,6 +321,9 @@ class LocalSpeech:
             # Held by trim or resampler, so no reader can ever acknowledge them.
             self._backend.consumed(self._stream, samples)
             return
+        if self._asked_at is not None and not self._has_audio and any(chunk.pcm.size for chunk in chunks):
+            self._has_audio = True
+            self._counts.first_audio(self._loop.time() - self._asked_at, is_realtime=self._is_realtime)
         self._buffered_samples += samples
         for chunk in chunks:
             self._buffer.append((chunk, samples))

@@ -18,6 +18,7 @@ from xtts_rtc.engine.ramp import (
 )
 from xtts_rtc.engine.request import Decode, Stream
 from xtts_rtc.errors import GenerationFailed, InvalidText
+from xtts_rtc.metrics import Metrics
 from xtts_rtc.model.interface import Runtime
 from xtts_rtc.model.sampling import choose_token, new_history
 from xtts_rtc.model.window import LatentWindow
@@ -31,11 +32,14 @@ class Batch:
     num_steps and num_step_rows count decode steps and the rows in them, num_frames vocoder frames.
     """
 
-    def __init__(self, runtime: Runtime, frontend: TextFrontend, costs: Costs, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, runtime: Runtime, frontend: TextFrontend, costs: Costs, clock: Callable[[], float], metrics: Metrics
+    ) -> None:
         self._runtime = runtime
         self._frontend = frontend
         self._costs = costs
         self._clock = clock
+        self._metrics = metrics
         self.num_steps = 0
         self.num_step_rows = 0
         self.num_prefills = 0
@@ -90,7 +94,9 @@ class Batch:
                 return [(streams[0], error)]
             # One row may be to blame; a row's memory is only extended when a step succeeds, so step each alone.
             return [failure for stream in streams for failure in self.step([stream])]
-        self._costs.saw_step(len(streams), self._clock() - start)
+        seconds = self._clock() - start
+        self._costs.saw_step(len(streams), seconds)
+        self._metrics.step(len(streams), seconds)
         self.num_steps += 1
         self.num_step_rows += len(streams)
         failures: list[tuple[Stream, Exception]] = []

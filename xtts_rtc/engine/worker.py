@@ -23,6 +23,7 @@ from xtts_rtc.engine.ramp import Costs, first_chunk_tokens
 from xtts_rtc.engine.request import Need, Stream
 from xtts_rtc.engine.scheduler import Scheduler, Work
 from xtts_rtc.errors import EngineFull, EngineUnavailable, GenerationFailed, XttsRtcError
+from xtts_rtc.metrics import Metrics
 from xtts_rtc.model.interface import Runtime
 from xtts_rtc.text.tokenizer import TextFrontend
 from xtts_rtc.types import AudioEvent, EndEvent, ErrorEvent, Event, Float32, Segment, StreamRequest
@@ -69,7 +70,8 @@ class XttsBackend:
         self._clock = clock
         self._max_waiting = max_waiting
         self._costs = Costs()
-        self._batch = Batch(runtime, frontend, self._costs, clock)
+        self.metrics = Metrics()
+        self._batch = Batch(runtime, frontend, self._costs, clock, self.metrics)
         self._runtime = runtime
         self._num_slots = runtime.num_slots
         self._is_warm = threading.Event()

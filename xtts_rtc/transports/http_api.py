@@ -16,8 +16,8 @@ from starlette.websockets import WebSocket
 from xtts_rtc.api import Engine
 from xtts_rtc.errors import Unauthorized, XttsRtcError
 
-OPEN_PATHS = frozenset({"/healthz", "/readyz"})
-"""Answered without a key: load balancers have none."""
+OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Answered without a key: load balancers and scrapers have none."""
 
 
 class RequireKey:

@@ -123,8 +123,10 @@ class SpeechSocket:
             # Otherwise it is about an utterance that ended while the message was on its way.
         except InvalidText as error:
             assert self._running is not None
+            self._engine.metrics.refused_message(error)
             self._running.fail(error)  # the client cannot take the text back, so its utterance ends here
         except XttsRtcError as error:
+            self._engine.metrics.refused_message(error)
             await self._tell(_error_message(utterance, error))
 
     async def _start(self, start: Start, group: asyncio.TaskGroup) -> None:
