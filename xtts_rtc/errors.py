@@ -5,10 +5,17 @@
     │   ├── InvalidText               empty where it may not be, or over the limit of one utterance
     │   ├── InvalidParameter          a sampling parameter, rate or encoding out of its range
     │   ├── UnknownLanguage           not one of the model's languages, or its extra is not installed
+    │   ├── InputTimeout              the writer gave no text, or the reader took no audio, for too long
+    │   ├── RequestTimeout            the request itself came too slowly
+    │   ├── TooLarge                  a body or a clip over its limit
+    │   ├── UnsupportedMedia          a body of another content type than the route takes
+    │   ├── Forbidden                 not allowed here, with any key
     │   └── Unauthorized              the server wants a key, or another one
     ├── VoiceError
     │   ├── InvalidVoiceId            not [A-Za-z0-9_-]{1,64}
     │   ├── VoiceNotFound             no such voice
+    │   ├── VoiceTaken                another voice has this id
+    │   ├── StorageFailed             the folder of voices is full, read-only or unreadable
     │   └── BadClip                   a reference clip that cannot be used
     ├── SetupError                what the operator asked for cannot be done here; raised at start
     │   ├── MissingExtra              a package is not installed; says which extra brings it
@@ -66,6 +73,41 @@ class UnknownLanguage(InvalidRequest):
     status = 422
 
 
+class InputTimeout(InvalidRequest):
+    """An open utterance that nobody fed or heard was ended."""
+
+    code = "input_timeout"
+    status = 408
+
+
+class RequestTimeout(InvalidRequest):
+    """The request came too slowly."""
+
+    code = "request_timeout"
+    status = 408
+
+
+class TooLarge(InvalidRequest):
+    """The body is over its limit."""
+
+    code = "too_large"
+    status = 413
+
+
+class UnsupportedMedia(InvalidRequest):
+    """The body's content type is not one the route takes."""
+
+    code = "unsupported_media"
+    status = 415
+
+
+class Forbidden(InvalidRequest):
+    """The server does not allow this."""
+
+    code = "forbidden"
+    status = 403
+
+
 class Unauthorized(InvalidRequest):
     """The server refused the key."""
 
@@ -91,6 +133,20 @@ class VoiceNotFound(VoiceError):
 
     code = "voice_not_found"
     status = 404
+
+
+class VoiceTaken(VoiceError):
+    """The id belongs to a voice already."""
+
+    code = "voice_taken"
+    status = 409
+
+
+class StorageFailed(VoiceError):
+    """The folder of voices cannot be written or read."""
+
+    code = "storage_failed"
+    status = 507
 
 
 class BadClip(VoiceError):
@@ -167,17 +223,24 @@ __all__ = [
     "EngineError",
     "EngineFull",
     "EngineUnavailable",
+    "Forbidden",
     "GenerationFailed",
+    "InputTimeout",
     "InvalidParameter",
     "InvalidRequest",
     "InvalidText",
     "InvalidVoiceId",
     "MissingExtra",
     "ProtocolError",
+    "RequestTimeout",
     "SetupError",
+    "StorageFailed",
+    "TooLarge",
     "Unauthorized",
     "UnknownLanguage",
+    "UnsupportedMedia",
     "VoiceError",
     "VoiceNotFound",
+    "VoiceTaken",
     "XttsRtcError",
 ]

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from xtts_rtc.errors import BadClip, InvalidVoiceId, VoiceError, VoiceNotFound
+from xtts_rtc.errors import BadClip, InvalidVoiceId, StorageFailed, VoiceError, VoiceNotFound, VoiceTaken
 from xtts_rtc.types import Float32
 from xtts_rtc.voices.clip import CLIP_SUFFIXES, clip_kind, read_clip, read_file
 
@@ -111,10 +111,12 @@ class VoiceStore:
     def add(self, voice_id: str, clip: bytes | Path, *, is_replacing: bool = False) -> Path:
         """Check a clip and keep it under the id; it appears whole or not at all. Returns where it is.
 
-        Raises InvalidVoiceId, BadClip, and VoiceError for an id that is taken (also in other capitals, which
-        some file systems cannot tell apart) or a folder that cannot be written.
+        Raises InvalidVoiceId, BadClip, VoiceTaken for an id that is taken (also in other capitals, which
+        some file systems cannot tell apart), and StorageFailed for a folder that cannot be written.
         """
         check_voice_id(voice_id)
+        if problem := self.problem():  # what cannot be listed cannot be told apart from what is free
+            raise StorageFailed(problem)
         old = self._taken_by(voice_id, is_replacing)
         data = clip if isinstance(clip, bytes) else read_file(clip)
         read_clip(data)
@@ -126,11 +128,13 @@ class VoiceStore:
                 if path != target:
                     path.unlink(missing_ok=True)
         except OSError as error:
-            raise VoiceError(f"voice '{voice_id}' cannot be kept: {error.strerror}") from error
+            raise StorageFailed(
+                f"voice '{voice_id}' cannot be kept: {error.strerror}; check the folder of voices and its disk"
+            ) from error
         return target
 
     def remove(self, voice_id: str) -> None:
-        """Delete a voice's clips; of a link only the link goes. Raises InvalidVoiceId and VoiceNotFound."""
+        """Delete a voice's clips; of a link only the link goes. Raises InvalidVoiceId, VoiceNotFound, StorageFailed."""
         entries = self._own_entries(voice_id)
         if not entries:
             raise voice_not_found(voice_id, self.ids())
@@ -141,7 +145,19 @@ class VoiceStore:
                 else:
                     entry.unlink()
         except OSError as error:
-            raise VoiceError(f"voice '{voice_id}' cannot be removed: {error.strerror}") from error
+            raise StorageFailed(
+                f"voice '{voice_id}' cannot be removed: {error.strerror}; check the folder of voices"
+            ) from error
+
+    def problem(self) -> str:
+        """Why the folder cannot be read, empty when it can; a missing one is made by the first `add`."""
+        try:
+            os.listdir(self.folder)
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            return f"the folder of voices cannot be read: {error.strerror}; check the path and its permissions"
+        return ""
 
     def report(self) -> list[BrokenVoice]:
         """Everything in the folder that looks like a voice and is none. Decodes every clip."""
@@ -208,12 +224,12 @@ class VoiceStore:
     def _taken_by(self, voice_id: str, is_replacing: bool) -> list[Path]:
         same = [known for known in self.ids() if known.casefold() == voice_id.casefold()]
         if any(known != voice_id for known in same):
-            raise VoiceError(f"voice '{voice_id}' differs from '{same[0]}' in capitals only; choose another id")
+            raise VoiceTaken(f"voice '{voice_id}' differs from '{same[0]}' in capitals only; choose another id")
         if same and not is_replacing:
-            raise VoiceError(f"voice '{voice_id}' exists already; remove it first or choose another id")
+            raise VoiceTaken(f"voice '{voice_id}' exists already; remove it first or choose another id")
         old = self._own_entries(voice_id)
         if any(not _is_clip_name(entry) for entry in old):
-            raise VoiceError(f"voice '{voice_id}' is a folder of clips; remove it first or choose another id")
+            raise VoiceTaken(f"voice '{voice_id}' is a folder of clips; remove it first or choose another id")
         return old
 
 
