@@ -54,7 +54,10 @@ def test_a_tone_keeps_its_place_and_its_level():
     assert np.abs(got - wanted)[500:-500].max() < 1e-3
 
 
-@pytest.mark.parametrize(("out_hz", "lag_ms"), [(48_000, 40), (22_050, 40), (16_000, 40), (8_000, 75)])
+@pytest.mark.parametrize(
+    ("out_hz", "lag_ms"),
+    [(48_000, 40), (44_100, 40), (32_000, 40), (22_050, 40), (16_000, 40), (12_000, 80), (8_000, 75)],
+)
 def test_the_output_lags_by_no_more_than_documented(out_hz, lag_ms):
     resampler = Resampler(24_000, out_hz)
     lags, out = [], 0
@@ -78,9 +81,9 @@ def test_a_second_flush_gives_nothing():
     assert len(resampler.flush()) == 0
 
 
-@pytest.mark.parametrize("hz", [0, -1, 7_999, 44_100, 96_000])
+@pytest.mark.parametrize("hz", [0, -1, 7_999, 44_101, 96_000])
 def test_another_rate_is_refused_with_the_rates_there_are(hz):
-    with pytest.raises(InvalidParameter, match="48000, 24000, 22050, 16000, 8000"):
+    with pytest.raises(InvalidParameter, match="48000, 44100, 32000, 24000, 22050, 16000, 12000, 8000"):
         Resampler(24_000, hz)
     with pytest.raises(InvalidParameter):
         Resampler(hz, 24_000)

@@ -13,7 +13,7 @@ import soxr
 from xtts_rtc.errors import InvalidParameter
 from xtts_rtc.types import Float32
 
-RATES_HZ = (48_000, 24_000, 22_050, 16_000, 8_000)
+RATES_HZ = (48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 8_000)
 """The rates that can be resampled from and to."""
 
 _QUALITY = "HQ"
@@ -26,8 +26,8 @@ class Resampler:
     to resampling the whole in one go (difference 0.0 with soxr 1.1.0; the tests allow 1e-6). Equal rates
     pass the samples through untouched.
 
-    The filter works in blocks, so the output lags the input by at most this much audio: 24 to 48 or
-    16 kHz 40 ms, 24 to 22.05 kHz 40 ms, 24 to 8 kHz 75 ms (soxr HQ, measured with 10 ms chunks). The lag
+    The filter works in blocks, so the output lags the input by at most this much audio: from 24 kHz 40 ms,
+    but to 8 kHz 75 ms and to 12 kHz 80 ms (soxr HQ, measured with 10 ms chunks). The lag
     is never silence put in front: it only shortens what a chunk gives back, and `flush` returns the rest.
 
     Raises InvalidParameter for another rate.
