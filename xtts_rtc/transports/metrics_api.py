@@ -14,11 +14,17 @@ from xtts_rtc.api import Engine
 from xtts_rtc.metrics import Metrics
 
 _CLIENT_LEFT = 499  # before there was an answer; as nginx counts it
-_STARTS = ("http.response.start", "websocket.http.response.start")
+_STATUS = {
+    "http.response.start": 0,
+    "websocket.http.response.start": 0,
+    "websocket.accept": 101,
+    "websocket.close": 403,  # what it becomes before an accept
+}
+"""Messages that settle the status of an answer; 0: it is in the message."""
 
 
 class CountRequests:
-    """ASGI middleware: counts by the route's pattern; paths that no route knows are ``other``.
+    """ASGI middleware: counts an answer when it begins, by the route's pattern; unknown paths are ``other``.
 
     Put it outside of what refuses requests, so that refusals are counted.
     """
@@ -31,25 +37,41 @@ class CountRequests:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        status = _CLIENT_LEFT
-
-        async def watch(message: Message) -> None:
-            nonlocal status
-            if message["type"] in _STARTS:
-                status = message["status"]
-            elif message["type"] == "websocket.accept":
-                status = 101
-            elif message["type"] == "websocket.close" and status == _CLIENT_LEFT:
-                status = 403  # what a close in place of an accept becomes
-            await send(message)
-
+        answer = _Answer(self._metrics, scope, send)
         try:
-            await self._app(scope, receive, watch)
+            await self._app(scope, receive, answer.send)
         except Exception:
-            status = 500 if status == _CLIENT_LEFT else status
+            answer.count(500)
             raise
-        finally:
-            self._metrics.request(getattr(scope.get("route"), "path", "other"), status)
+        answer.count(_CLIENT_LEFT)
+
+
+class _Answer:
+    """One answer on its way out; only its first status counts."""
+
+    def __init__(self, metrics: Metrics, scope: Scope, send: Send) -> None:
+        self._metrics = metrics
+        self._scope = scope
+        self._send = send
+        self._is_counted = False
+
+    async def send(self, message: Message) -> None:
+        if message["type"] in _STATUS:
+            self.count(message.get("status") or _STATUS[message["type"]])
+        await self._send(message)
+
+    def count(self, status: int) -> None:
+        if not self._is_counted:
+            self._is_counted = True
+            self._metrics.request(_pattern(self._scope), status)
+
+
+def _pattern(scope: Scope) -> str:
+    """The path of the route that answers; FastAPI names only routes of its own in the scope."""
+    route = scope.get("route")
+    if route is None and "endpoint" in scope:
+        route = next((r for r in scope["app"].routes if getattr(r, "endpoint", None) is scope["endpoint"]), None)
+    return getattr(route, "path", "other")
 
 
 def metrics_route(engine: Engine) -> Route:
