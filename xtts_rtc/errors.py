@@ -10,7 +10,8 @@
     │   ├── TooLarge                  a body or a clip over its limit
     │   ├── UnsupportedMedia          a body of another content type than the route takes
     │   ├── Forbidden                 not allowed here, with any key
-    │   └── Unauthorized              the server wants a key, or another one
+    │   ├── Unauthorized              the server wants a key, or another one
+    │   └── NotAcceptable             no format that was asked for can be made
     ├── VoiceError
     │   ├── InvalidVoiceId            not [A-Za-z0-9_-]{1,64}
     │   ├── VoiceNotFound             no such voice
@@ -113,6 +114,13 @@ class Unauthorized(InvalidRequest):
 
     code = "unauthorized"
     status = 401
+
+
+class NotAcceptable(InvalidRequest):
+    """None of the formats that the client takes can be made."""
+
+    code = "not_acceptable"
+    status = 406
 
 
 class VoiceError(XttsRtcError):
@@ -231,6 +239,7 @@ __all__ = [
     "InvalidText",
     "InvalidVoiceId",
     "MissingExtra",
+    "NotAcceptable",
     "ProtocolError",
     "RequestTimeout",
     "SetupError",
