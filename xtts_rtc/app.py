@@ -13,21 +13,22 @@ import signal
 import socket
 from collections.abc import Iterator
 from importlib import metadata
+from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
 from starlette.middleware import Middleware
-from starlette.requests import Request
-from starlette.responses import Response
 
 from xtts_rtc.api import Engine
-from xtts_rtc.errors import XttsRtcError
-from xtts_rtc.transports.http_api import RequireKey, error_response, status_routes
+from xtts_rtc.http_answer import ERROR_HANDLERS
+from xtts_rtc.transports.http_api import RequireKey, status_routes
 from xtts_rtc.transports.metrics_api import CountRequests, metrics_route
+from xtts_rtc.transports.tts_api import tts_router
 from xtts_rtc.transports.ws_api import speech_route
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8020
+DEFAULT_OUTPUT_DIR = Path("output")
 _SEND_BUFFER_BYTES = 128 * 1024
 """Audio that the kernel may hold for a client without a window: about 1.4 s at 48 kHz; the default is a minute."""
 _MAX_MESSAGE_BYTES = 2 * 2**20
@@ -45,8 +46,11 @@ class _Server(uvicorn.Server):
         yield
 
 
-def create_app(engine: Engine, *, api_key: str | None = None) -> FastAPI:
-    """The routes; with a key, everything but the health checks asks for it. The engine stays the caller's."""
+def create_app(engine: Engine, *, api_key: str | None = None, output_dir: Path | None = DEFAULT_OUTPUT_DIR) -> FastAPI:
+    """The routes; with a key, everything but the health checks asks for it. The engine stays the caller's.
+
+    output_dir: where `/tts` keeps a file for who asks for JSON; None: it keeps none.
+    """
     app = FastAPI(
         title="xtts-rtc",
         summary="The voice that can be interrupted.",
@@ -57,15 +61,11 @@ def create_app(engine: Engine, *, api_key: str | None = None) -> FastAPI:
             Middleware(CountRequests, metrics=engine.metrics),
             *([Middleware(RequireKey, key=api_key)] if api_key else []),
         ],
-        exception_handlers={XttsRtcError: _answer_error},
+        exception_handlers=dict(ERROR_HANDLERS),
     )
+    app.include_router(tts_router(engine, output_dir=output_dir))
     app.router.routes += [speech_route(engine), *status_routes(engine), metrics_route(engine)]
     return app
-
-
-async def _answer_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, XttsRtcError)
-    return error_response(error)
 
 
 def create_server(engine: Engine, *, api_key: str | None = None) -> uvicorn.Server:

@@ -14,7 +14,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from xtts_rtc.api import Engine
-from xtts_rtc.errors import Unauthorized, XttsRtcError
+from xtts_rtc.errors import Unauthorized
+from xtts_rtc.http_answer import error_response
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 """Answered without a key: load balancers and scrapers have none."""
@@ -42,11 +43,6 @@ class RequireKey:
             await refusal(scope, receive, send)
 
 
-def error_response(error: XttsRtcError) -> JSONResponse:
-    """``{"error", "code"}`` with the error's status."""
-    return JSONResponse({"error": error.message, "code": error.code}, status_code=error.status)
-
-
 def status_routes(engine: Engine) -> list[Route]:
     """`/healthz` (alive), `/readyz` (200 or 503, with the load) and `GET /v1/voices`."""
 
@@ -70,4 +66,4 @@ def status_routes(engine: Engine) -> list[Route]:
     return [Route("/healthz", healthz), Route("/readyz", readyz), Route("/v1/voices", voices)]
 
 
-__all__ = ["OPEN_PATHS", "RequireKey", "error_response", "status_routes"]
+__all__ = ["OPEN_PATHS", "RequireKey", "status_routes"]
