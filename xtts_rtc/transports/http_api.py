@@ -17,8 +17,8 @@ from xtts_rtc.api import Engine
 from xtts_rtc.errors import Unauthorized
 from xtts_rtc.http_answer import error_response
 
-OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
-"""Answered without a key: load balancers and scrapers have none."""
+OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics", "/", "/page/"})
+"""Answered without a key: load balancers and scrapers have none, and the page asks for it. A last slash: all below."""
 
 
 class RequireKey:
@@ -29,7 +29,8 @@ class RequireKey:
         self._expected = f"Bearer {key}".encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket") or scope["path"] in OPEN_PATHS:
+        path = scope.get("path", "")
+        if scope["type"] not in ("http", "websocket") or path in OPEN_PATHS or path.startswith("/page/"):
             await self._app(scope, receive, send)
             return
         given = HTTPConnection(scope).headers.get("authorization", "").encode()
