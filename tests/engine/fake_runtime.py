@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from xtts_rtc.errors import UnknownLanguage, VoiceNotFound
 from xtts_rtc.model.interface import ModelInfo
+from xtts_rtc.model.window import Window
 from xtts_rtc.types import Conditioning, Event, Float32, Segment, StreamRequest
 
 STOP = 9
@@ -20,7 +21,7 @@ class FakeRuntime:
     """Row state is (seed of the text, number of tokens); the stop token comes after `length` tokens.
 
     `hook` is called before each call: ("begin" or "step", slots), ("prefill", [number of positions]) or
-    ("decode", [number of frames]).
+    ("decode", [number of frames, of those behind the first stage]).
     """
 
     def __init__(self, num_slots: int = 4, length: int = 60) -> None:
@@ -65,9 +66,10 @@ class FakeRuntime:
     def release(self, slot: int) -> None:
         self.rows.pop(slot, None)
 
-    def decode(self, frames: Float32, voice: Conditioning, is_unwanted: object = None) -> Float32:
-        self._enter("decode", [frames.shape[1]])
-        return np.repeat(frames[0], 256).astype(np.float32)
+    def decode(self, window: Window, voice: Conditioning, is_unwanted: object = None) -> Float32:
+        first, stop = window.rest
+        self._enter("decode", [window.frames.shape[1], stop - first])
+        return window.cut(np.repeat(window.frames[0, first:stop], 256).astype(np.float32))
 
     def warm(self) -> bool:
         return False

@@ -31,7 +31,7 @@ class Machine:
             "begin": 0.001,
             "prefill": self.prefill_s[0] + self.prefill_s[1] * numbers[0],
             "step": self.step_s[0] + self.step_s[1] * len(numbers),
-            "decode": self.frame_s * numbers[0],
+            "decode": self.frame_s * (0.25 * numbers[0] + 0.75 * numbers[-1]),
         }
         self.now += costs[what]
         self.act()

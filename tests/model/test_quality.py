@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from xtts_rtc.model.interface import ModelInfo
 from xtts_rtc.model.quality import MAX_SNR_DB, Parity, compare, is_good, kl_nats, snr_db, trace
+from xtts_rtc.model.window import Window
 from xtts_rtc.types import Conditioning, Float32
 
 DIM, NUM_TOKENS = 16, 40
@@ -49,8 +50,8 @@ class Recurrent:
     def release(self, slot: int) -> None:
         self.released.append(slot)
 
-    def decode(self, frames: Float32, voice: Conditioning, is_unwanted: object = None) -> Float32:
-        pcm = np.repeat(frames.sum(axis=0), 256)
+    def decode(self, window: Window, voice: Conditioning, is_unwanted: object = None) -> Float32:
+        pcm = np.repeat(window.frames.sum(axis=0), 256)
         return (pcm + self._audio_noise * self._noise.standard_normal(pcm.size)).astype(np.float32)
 
     def _out(self) -> tuple[Float32, Float32]:

@@ -27,7 +27,7 @@ def run(latents: Float32, cuts: list[int], speed: float = 1.0) -> tuple[Float32,
         window.append(latent)
         is_end = index == len(latents) - 1
         if (is_end or index in cuts) and (piece := window.take(is_end=is_end)) is not None:
-            parts.append(vocoder(piece.frames)[piece.keep_start : piece.keep_stop])
+            parts.append(piece.cut(vocoder(piece.frames)[piece.rest[0] * FRAME_SAMPLES :]))
     return np.concatenate(parts), window.num_frames_computed
 
 

@@ -21,6 +21,7 @@ from xtts_rtc.bench.session import NUM_TOKENS
 from xtts_rtc.engine.runtimes import DEFAULT_CLIP, LoadedRuntime, ModelChoice, load_runtime, model_folder
 from xtts_rtc.errors import SetupError
 from xtts_rtc.model.interface import ModelInfo, Runtime
+from xtts_rtc.model.window import Window
 from xtts_rtc.types import Conditioning
 from xtts_rtc.voices.clip import read_clip
 
@@ -112,7 +113,7 @@ def _say(runtime: Runtime, voice: Conditioning, slots: list[int]) -> None:
     for _ in range(NUM_TOKENS):
         runtime.step(rows, np.zeros(rows.size, np.int64))
     for _ in slots:
-        runtime.decode(np.zeros((runtime.info.dim, 64), np.float32), voice)
+        runtime.decode(Window.whole(np.zeros((runtime.info.dim, 64), np.float32)), voice)
 
 
 def _model_bytes(choice: ModelChoice, loaded: LoadedRuntime) -> int:

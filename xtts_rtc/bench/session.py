@@ -16,6 +16,7 @@ from xtts_rtc.engine.runtimes import LoadedRuntime
 from xtts_rtc.engine.worker import XttsBackend
 from xtts_rtc.errors import EngineUnavailable
 from xtts_rtc.model.interface import ModelInfo, Runtime, never
+from xtts_rtc.model.window import Window
 from xtts_rtc.types import Conditioning, Float32
 
 SENTENCE = "This is a test of the real-time text-to-speech synthesis system."
@@ -104,11 +105,11 @@ class MeteredRuntime:
         """As `Runtime.release`."""
         self._inner.release(slot)
 
-    def decode(self, frames: Float32, voice: Conditioning, is_unwanted: Callable[[], bool] = never) -> Float32:
+    def decode(self, window: Window, voice: Conditioning, is_unwanted: Callable[[], bool] = never) -> Float32:
         """As `Runtime.decode`."""
         start = self._clock()
-        pcm = self._inner.decode(frames, voice, is_unwanted)
-        self._calls.append(Call("decode", start, self._clock() - start, frames.shape[1]))
+        pcm = self._inner.decode(window, voice, is_unwanted)
+        self._calls.append(Call("decode", start, self._clock() - start, window.frames.shape[1]))
         return pcm
 
     def condition(self, clips: list[Float32]) -> tuple[Float32, Float32]:

@@ -21,7 +21,7 @@ from xtts_rtc.errors import GenerationFailed, InvalidText
 from xtts_rtc.metrics import Metrics
 from xtts_rtc.model.interface import Runtime
 from xtts_rtc.model.sampling import choose_token, new_history
-from xtts_rtc.model.window import LatentWindow
+from xtts_rtc.model.window import LatentWindow, Window
 from xtts_rtc.text.tokenizer import TextFrontend
 from xtts_rtc.types import Conditioning, Float32, Segment
 
@@ -120,14 +120,14 @@ class Batch:
         if window is None:
             return np.zeros(0, np.float32)
         start = self._clock()
-        pcm = self._runtime.decode(window.frames, stream.voice, lambda: stream.cancelled_at is not None)
+        pcm = self._runtime.decode(window, stream.voice, lambda: stream.cancelled_at is not None)
         if stream.cancelled_at is not None:
             return np.zeros(0, np.float32)  # perhaps stopped half-way: not a measurement either
         if not np.isfinite(pcm).all():
             raise GenerationFailed("the vocoder gave NaN or infinity for this stream; check the weights")
-        self._costs.saw_frames(window.frames.shape[1], self._clock() - start)
+        self._costs.saw_window(window.num_new, self._clock() - start)
         self.num_frames += window.frames.shape[1]
-        return pcm[window.keep_start : window.keep_stop]
+        return pcm
 
     def plan_chunk(self, stream: Stream, num_streams: int, now: float) -> None:
         """Decide how much the next vocoder call waits for."""
@@ -153,11 +153,12 @@ class Batch:
         self._costs.saw_positions(positions, spent)
         for slot in rows:
             self._runtime.release(int(slot))
-        frames = np.zeros((info.dim, 64), np.float32)
+        window = Window(np.zeros((info.dim, 61), np.float32), 13, 48)  # 8 tokens and their context
         for _ in range(2):
             start = self._clock()
-            self._runtime.decode(frames, voice)
-            self._costs.frame_s = (self._clock() - start) / 64
+            self._runtime.decode(window, voice)
+            self._costs.frame_s = 0.0
+            self._costs.saw_window(window.num_new, self._clock() - start)
 
     def release(self, slot: int) -> None:
         self._runtime.release(slot)

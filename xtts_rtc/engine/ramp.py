@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from xtts_rtc.model.window import CONTEXT_FRAMES
 from xtts_rtc.types import FRAME_SAMPLES, OUTPUT_HZ, TOKENS_PER_SECOND, Float32
 
 LADDER = (4, 5, 6, 7, 8, 10, 12, 15, 17, 23, 30)
@@ -19,6 +18,7 @@ LADDER = (4, 5, 6, 7, 8, 10, 12, 15, 17, 23, 30)
 them; 30 tokens (1.4 s) cost 19 % in vocoder context, more gains little."""
 
 FRAMES_PER_TOKEN = OUTPUT_HZ / TOKENS_PER_SECOND / FRAME_SAMPLES
+_CONTEXT_FRAMES = 9.0  # what a window's context costs: all 26 frames in the first quarter of the work, 4 in the rest
 _HELD_BACK_S = 4_000 / OUTPUT_HZ  # lookahead of interpolation and vocoder, test_window
 _SAFETY = 0.7  # share of the audio in hand that making the next chunk may take
 _SUSTAINABLE = 0.95  # real-time factor below which a chunk size can be kept up
@@ -40,8 +40,8 @@ class Costs:
         """Time of one piece of a prefill: it reads all weights once, as a step does, and then counts positions."""
         return self.step(1) + positions * self.position_s
 
-    def saw_frames(self, frames: int, seconds: float) -> None:
-        self.frame_s = _smooth(self.frame_s, seconds / frames)
+    def saw_window(self, new_frames: int, seconds: float) -> None:
+        self.frame_s = _smooth(self.frame_s, seconds / (new_frames + _CONTEXT_FRAMES))
 
     def saw_step(self, batch: int, seconds: float) -> None:
         self.step_s[batch] = _smooth(self.step_s.get(batch, 0.0), seconds)
@@ -59,7 +59,7 @@ class Costs:
 
     def window(self, tokens: int) -> float:
         """Time of one vocoder call for `tokens` new latents."""
-        return (tokens * FRAMES_PER_TOKEN + 2 * CONTEXT_FRAMES) * self.frame_s
+        return (tokens * FRAMES_PER_TOKEN + _CONTEXT_FRAMES) * self.frame_s
 
     def realtime_factor(self, tokens: int, num_streams: int) -> float:
         """Making time over playing time for chunks of `tokens`; over 1 there must be gaps."""

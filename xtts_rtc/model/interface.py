@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from xtts_rtc.model.window import Window
 from xtts_rtc.types import Conditioning, Float32
 
 
@@ -77,8 +78,8 @@ class Runtime(Protocol):
         """Forget what the slot holds."""
         ...
 
-    def decode(self, frames: Float32, voice: Conditioning, is_unwanted: Callable[[], bool] = never) -> Float32:
-        """Vocoder over a window: frames [D, F] (the interpolated latents) to pcm [F * 256].
+    def decode(self, window: Window, voice: Conditioning, is_unwanted: Callable[[], bool] = never) -> Float32:
+        """Vocoder: the window's new samples [window.num_samples] at 24 kHz, in [-1, 1].
 
         A runtime that can stop half-way asks `is_unwanted` every few milliseconds; the array is empty then.
         """

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from xtts_rtc.model.interface import Runtime
 from xtts_rtc.model.sampling import choose_token, new_history
-from xtts_rtc.model.window import LatentWindow
+from xtts_rtc.model.window import LatentWindow, Window
 from xtts_rtc.types import Conditioning, Float32, SamplingParams
 
 MIN_COSINE = 0.999
@@ -99,7 +99,7 @@ def trace(
     runtime.release(0)
     stack = np.stack(latents)
     frames = _frames(stack) if truth is None else truth.frames
-    return Trace(stack, np.stack(all_logits), tuple(chosen), frames, runtime.decode(frames, voice))
+    return Trace(stack, np.stack(all_logits), tuple(chosen), frames, runtime.decode(Window.whole(frames), voice))
 
 
 def compare_traces(truth: Trace, found: Trace) -> Parity:

@@ -16,6 +16,7 @@ from xtts_rtc.model.onnx.bundle import open_bundle
 from xtts_rtc.model.onnx.runtime import OnnxRuntime
 from xtts_rtc.model.onnx.vocoder import signal_to_noise_db
 from xtts_rtc.model.onnx.write import Source, write_bundle
+from xtts_rtc.model.window import Window
 from xtts_rtc.types import MODEL_HZ, Conditioning, Float32
 
 pytestmark = pytest.mark.slow
@@ -111,7 +112,14 @@ def test_audio_equals_the_references(pair: Pair, length: int) -> None:
     dim = pair.ours.info.dim
     frames = np.random.default_rng(length).standard_normal((dim, length)).astype(np.float32)
     voice = a_voice(dim)
-    np.testing.assert_allclose(pair.ours.decode(frames, voice), pair.reference.decode(frames, voice), atol=1e-5)
+    whole = Window.whole(frames)
+    truth = pair.reference.decode(whole, voice)
+    np.testing.assert_allclose(pair.ours.decode(whole, voice), truth, atol=1e-5)
+    for start, stop in ((0, max(1, length - 13)), (min(13, length - 1), length), (length // 2, length // 2 + 1)):
+        left, right = max(0, start - 13), min(length, stop + 13)
+        window = Window(frames[:, left:right], start - left, stop - left)
+        for runtime in (pair.ours, pair.reference):
+            np.testing.assert_allclose(runtime.decode(window, voice), truth[start * 256 : stop * 256], atol=1e-5)
 
 
 @pytest.mark.parametrize("seconds", ([1.0], [9.2], [4.1, 2.5], [31.0]))
@@ -149,6 +157,6 @@ def test_embedded_checkpoint_as_int8_stays_close(tmp_path: Path) -> None:
     runtime = OnnxRuntime(tmp_path / "bundle", num_slots=1)
     truth = OnnxRuntime(open_bundle(tmp_path / "bundle"), num_slots=1, vocoder="onnxruntime-fp32")
     assert all(trial.snr_db >= 40 for trial in runtime.vocoder_trials[:1])
-    frames = np.random.default_rng(0).standard_normal((256, 70)).astype(np.float32)
+    window = Window.whole(np.random.default_rng(0).standard_normal((256, 70)).astype(np.float32))
     voice = a_voice(256)
-    assert signal_to_noise_db(truth.decode(frames, voice), runtime.decode(frames, voice)) >= 40
+    assert signal_to_noise_db(truth.decode(window, voice), runtime.decode(window, voice)) >= 40

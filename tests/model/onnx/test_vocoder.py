@@ -12,7 +12,8 @@ import pytest
 from xtts_rtc.errors import ConfigError, MissingExtra
 from xtts_rtc.model.onnx import vocoder as module
 from xtts_rtc.model.onnx.sessions import open_session
-from xtts_rtc.model.onnx.vocoder import MAX_FRAMES, Trial, best_of, choose_vocoder, decode_long, open_vocoder
+from xtts_rtc.model.onnx.vocoder import MAX_FRAMES, Trial, best_of, choose_vocoder, open_vocoder
+from xtts_rtc.model.window import CONTEXT_FRAMES, Window
 from xtts_rtc.types import FRAME_SAMPLES, Float32
 
 needs_openvino = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="openvino is an extra")
@@ -25,35 +26,65 @@ def noise(length: int, seed: int = 0) -> tuple[Float32, Float32]:
     return frames, speaker / np.float32(np.linalg.norm(speaker))
 
 
+def plain(folder: Path, frames: Float32, speaker: Float32) -> Float32:
+    """The graph that is neither cut nor padded."""
+    session = open_session(folder / "vocoder.onnx", num_threads=1)
+    return np.asarray(session.run(None, {"z": frames[None], "speaker": speaker.reshape(1, -1, 1)})[0][0, 0])
+
+
 @pytest.mark.parametrize("length", (1, 7, 30))
 def test_padding_changes_no_sample(length: int, tiny_bundles: dict[str, Path]) -> None:
     """Whatever stands behind the true length, zeros or not: the mask holds in every layer."""
     folder = tiny_bundles["fp32"]
-    plain = open_vocoder(folder, "onnxruntime-fp32", num_threads=1)
-    padded = open_session(folder / "vocoder_padded.onnx", num_threads=1)
     frames, speaker = noise(length)
-    truth = plain(frames, speaker)
+    truth = plain(folder, frames, speaker)
     assert truth.shape == (length * FRAME_SAMPLES,) and truth.std() > 0.01
     for rest in (np.zeros((64, 9), np.float32), noise(9, seed=1)[0] * 10):
-        z = np.concatenate([frames, rest], axis=1)[None]
-        feed = {"z": z, "speaker": speaker.reshape(1, -1, 1), "length": np.array([length])}
-        pcm = padded.run(None, feed)[0][0, 0, : truth.size]
-        np.testing.assert_allclose(pcm, truth, atol=2e-6)
+        x = np.concatenate([frames, rest], axis=1)[None]
+        for part, name in (("head", "z"), ("trunk", "x"), ("post", "x")):
+            session = open_session(folder / f"vocoder_{part}.onnx", num_threads=1)
+            feed = {name: x, "speaker": speaker.reshape(1, -1, 1), "length": np.array([length])}
+            given = {item.name for item in session.get_inputs()}
+            x = session.run(None, {name: value for name, value in feed.items() if name in given})[0]
+        np.testing.assert_allclose(x[0, 0, : truth.size], truth, atol=2e-6)
 
 
 def test_zero_frames_alone_would_not_be_padding(tiny_bundles: dict[str, Path]) -> None:
     """Why there is a mask: the biases speak where the frames are zero."""
-    plain = open_vocoder(tiny_bundles["fp32"], "onnxruntime-fp32", num_threads=1)
     frames, speaker = noise(30)
     extended = np.pad(frames, ((0, 0), (0, 10)))
-    assert np.abs(plain(extended, speaker)[: 30 * FRAME_SAMPLES] - plain(frames, speaker)).max() > 1e-3
+    folder = tiny_bundles["fp32"]
+    difference = plain(folder, extended, speaker)[: 30 * FRAME_SAMPLES] - plain(folder, frames, speaker)
+    assert np.abs(difference).max() > 1e-3
 
 
 @pytest.mark.parametrize("length", (MAX_FRAMES, MAX_FRAMES + 1, 2 * MAX_FRAMES - 26, 3 * MAX_FRAMES + 5))
 def test_long_input_in_pieces_equals_one_pass(length: int, tiny_bundles: dict[str, Path]) -> None:
-    plain = open_vocoder(tiny_bundles["fp32"], "onnxruntime-fp32", num_threads=1)
+    folder = tiny_bundles["fp32"]
+    vocoder = open_vocoder(folder, "onnxruntime-fp32", num_threads=1)
     frames, speaker = noise(length)
-    np.testing.assert_allclose(decode_long(plain, frames, speaker), plain(frames, speaker), atol=2e-6)
+    np.testing.assert_allclose(vocoder(Window.whole(frames), speaker), plain(folder, frames, speaker), atol=2e-6)
+
+
+@pytest.mark.parametrize("bounds", ((0, 1), (0, 40), (13, 14), (13, 47), (30, 60), (2, 60), (1, 59)))
+def test_a_window_gives_its_new_samples_as_the_whole_does(
+    bounds: tuple[int, int], tiny_bundles: dict[str, Path]
+) -> None:
+    """Computing only what is needed behind the first stage changes nothing: ends, 13 frames of context, both."""
+    folder = tiny_bundles["fp32"]
+    frames, speaker = noise(60)
+    (start, stop), truth = bounds, plain(folder, frames, speaker)
+    left, right = max(0, start - CONTEXT_FRAMES), min(60, stop + CONTEXT_FRAMES)
+    window = Window(frames[:, left:right], start - left, stop - left)
+    pcm = open_vocoder(folder, "onnxruntime-fp32", num_threads=1)(window, speaker)
+    np.testing.assert_allclose(pcm, truth[start * FRAME_SAMPLES : stop * FRAME_SAMPLES], atol=2e-6)
+
+
+def test_what_nobody_wants_is_not_decoded(tiny_bundles: dict[str, Path]) -> None:
+    vocoder = open_vocoder(tiny_bundles["fp32"], "onnxruntime-fp32", num_threads=1)
+    frames, speaker = noise(40)
+    asked: list[int] = []
+    assert vocoder(Window.whole(frames), speaker, lambda: len(asked) > 0 or bool(asked.append(1))).size == 0
 
 
 @needs_openvino
@@ -62,17 +93,20 @@ def test_openvino_gives_the_same_audio_at_any_length(tiny_bundles: dict[str, Pat
     folder = tiny_bundles["fp32"]
     truth = open_vocoder(folder, "onnxruntime-fp32", num_threads=1)
     exact = open_vocoder(folder, "openvino-fp32", num_threads=1)
-    rough = open_vocoder(folder, "openvino-bf16", num_threads=1)
-    mixed = open_vocoder(folder, "openvino-mixed", num_threads=1)
+    roughest_first = [open_vocoder(folder, f"openvino-{name}", num_threads=1) for name in ("bf16", "tail32", "mixed")]
     for length in (1, 30, 40, 41, 100):
         frames, speaker = noise(length, seed=length)
-        expected = truth(frames, speaker)
-        np.testing.assert_allclose(exact(frames, speaker), expected, atol=1e-5)
-        assert rough(frames, speaker).shape == expected.shape
-        losses = [module.signal_to_noise_db(expected, graph(frames, speaker)) for graph in (mixed, rough)]
-        assert losses[0] > max(40.0, losses[1])
-    first, second = exact(*noise(30, seed=1)), exact(*noise(30, seed=2))
-    np.testing.assert_allclose(first, truth(*noise(30, seed=1)), atol=1e-5)  # not overwritten by the next call
+        window = Window.whole(frames)
+        expected = truth(window, speaker)
+        np.testing.assert_allclose(exact(window, speaker), expected, atol=1e-5)
+        found = [module.signal_to_noise_db(expected, graph(window, speaker)) for graph in roughest_first]
+        assert found == sorted(found) and found[0] > 30 and found[-1] > 40
+    while exact.warm(64):
+        pass
+    (frames, speaker), (other, _) = noise(190, seed=1), noise(190, seed=2)
+    middle = Window(frames[:, 20:177], 13, 144)
+    first, second = exact(middle, speaker), exact(Window(other[:, 20:177], 13, 144), speaker)
+    np.testing.assert_allclose(first, truth(middle, speaker), atol=1e-5)  # not overwritten by the next call
     assert np.abs(first - second).max() > 1e-3
 
 
@@ -87,7 +121,7 @@ def test_choice_goes_by_the_clock(tiny_bundles: dict[str, Path], monkeypatch: py
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
     ticks: Iterator[float] = iter(np.arange(0, 100, 0.25).tolist())
     graph, trials = choose_vocoder(tiny_bundles["fp32"], *noise(64), num_threads=1, clock=lambda: next(ticks))
-    assert isinstance(graph, module.OnnxVocoder)
+    assert graph.warmed is None
     assert [trial.name for trial in trials] == ["onnxruntime-fp32"]
     assert trials[0].rtf == pytest.approx(0.25 / (64 * 256 / 24_000))
 

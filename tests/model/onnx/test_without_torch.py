@@ -38,7 +38,7 @@ for _ in range(12):
     rows, row_logits = runtime.step(np.array([1]), np.array([int(logits[:1024].argmax())]))
     latent, logits = rows[0], row_logits[0]
 cut = window.take(is_end=True)
-audio = runtime.decode(cut.frames, voice)[cut.keep_start:cut.keep_stop]
+audio = runtime.decode(cut, voice)
 assert not {"torch", "torchaudio", "TTS", "transformers", "onnx"} & set(sys.modules)
 print(audio.size, float(np.abs(audio).max()), float(np.linalg.norm(embedding)))
 """

@@ -20,6 +20,7 @@ from xtts_rtc.model.interface import Runtime  # noqa: E402
 from xtts_rtc.model.torch import cuda  # noqa: E402
 from xtts_rtc.model.torch.cuda import CudaRuntime, make_cuda_runtime  # noqa: E402
 from xtts_rtc.model.torch.runtime import TorchRuntime  # noqa: E402
+from xtts_rtc.model.window import Window  # noqa: E402
 from xtts_rtc.types import Conditioning, Float32, SamplingParams, Segment, StreamRequest  # noqa: E402
 
 pytestmark = pytest.mark.slow
@@ -65,8 +66,8 @@ def reference(tiny: Any) -> TorchRuntime:
 
 def test_latents_logits_and_audio_equal_the_reference(runtime: CudaRuntime, reference: TorchRuntime) -> None:
     assert_equal(runtime, reference)
-    frames = np.random.default_rng(2).normal(size=(64, 30)).astype(np.float32)
-    np.testing.assert_allclose(runtime.decode(frames, VOICE), reference.decode(frames, VOICE), atol=1e-6)
+    window = Window(np.random.default_rng(2).normal(size=(64, 40)).astype(np.float32), 13, 27)
+    np.testing.assert_allclose(runtime.decode(window, VOICE), reference.decode(window, VOICE), atol=1e-6)
     assert (runtime.info, runtime.num_slots) == (reference.info, reference.num_slots)
 
 
@@ -221,8 +222,8 @@ def test_on_cuda_float32_equals_the_reference(tiny_on_cuda: Any, reference: Torc
     runtime = make_cuda_runtime(tiny_on_cuda, num_slots=3, device="cuda", use_graphs=use_graphs)
     assert runtime.precision == f"fp32, vocoder fp32, {'cuda graphs' if use_graphs else 'eager'}"
     assert_equal(runtime, reference, atol=1e-3)
-    frames = np.random.default_rng(2).normal(size=(64, 30)).astype(np.float32)
-    np.testing.assert_allclose(runtime.decode(frames, VOICE), reference.decode(frames, VOICE), atol=1e-3)
+    window = Window(np.random.default_rng(2).normal(size=(64, 40)).astype(np.float32), 13, 27)
+    np.testing.assert_allclose(runtime.decode(window, VOICE), reference.decode(window, VOICE), atol=1e-3)
 
 
 @pytest.mark.gpu

@@ -4,7 +4,7 @@
     tokenizer.json                            the checkpoint's vocab.json, unchanged
     tables.npz                                embeddings, positions and the encoders' constants (`Tables`)
     gpt.onnx, gpt.data                        one step of the GPT body
-    vocoder.onnx, vocoder_padded.onnx, vocoder_head/_body/_tail.onnx, vocoder.data
+    vocoder.onnx, vocoder_<part>.onnx, vocoder.data
     conditioning.onnx/.data, speaker.onnx/.data    what cloning a voice needs
     speakers.npz                              voices that came with the checkpoint, if any
 
@@ -26,7 +26,7 @@ from xtts_rtc.errors import CheckpointError
 from xtts_rtc.model.interface import ModelInfo
 from xtts_rtc.types import Conditioning, Float32
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST = "manifest.json"
 KIND = "xtts-rtc bundle"
 """Tells a bundle's manifest from that of other folders: a checkpoint may bring a manifest.json of its own."""

@@ -14,9 +14,9 @@ from xtts_rtc.model.onnx.bundle import Bundle, open_bundle
 from xtts_rtc.model.onnx.conditioning import Conditioner
 from xtts_rtc.model.onnx.gpt import OnnxGpt
 from xtts_rtc.model.onnx.sessions import num_threads_here, open_session
-from xtts_rtc.model.onnx.vocoder import TRIAL_FRAMES, Trial, best_of, choose_vocoder, decode_long, open_vocoder
+from xtts_rtc.model.onnx.vocoder import TRIAL_FRAMES, Trial, best_of, choose_vocoder, open_vocoder
 from xtts_rtc.model.sampling import choose_token, new_history
-from xtts_rtc.model.window import LatentWindow
+from xtts_rtc.model.window import LatentWindow, Window
 from xtts_rtc.types import MODEL_HZ, Conditioning, Float32, SamplingParams
 
 
@@ -107,14 +107,9 @@ class OnnxRuntime:
         """As `Runtime.release`."""
         self._gpt.release(slot)
 
-    def decode(self, frames: Float32, voice: Conditioning, is_unwanted: Callable[[], bool] = never) -> Float32:
-        """As `Runtime.decode`, for any number of frames; the openvino vocoders can stop half-way."""
-
-        def graph(piece: Float32, speaker: Float32) -> Float32:
-            return np.zeros(0, np.float32) if is_unwanted() else self._vocoder(piece, speaker, is_unwanted)
-
-        pcm = decode_long(graph, frames, voice.speaker_embedding, self._vocoder.max_frames)
-        return pcm[:0] if is_unwanted() else pcm
+    def decode(self, window: Window, voice: Conditioning, is_unwanted: Callable[[], bool] = never) -> Float32:
+        """As `Runtime.decode`; the openvino vocoders can stop half-way."""
+        return self._vocoder(window, voice.speaker_embedding, is_unwanted)
 
     def warm(self) -> bool:
         """As `Runtime.warm`: one more length of the vocoder."""

@@ -19,8 +19,15 @@ PREFIX = "hifigan_decoder.waveform_decoder."
 _STRIDES = (8, 8, 2, 2)
 _DILATIONS = (1, 3, 5)
 _SLOPE = 0.1
-PARTS = {"vocoder_head": range(1), "vocoder_body": range(1, 3), "vocoder_tail": range(3, 4)}
-"""The padded graph in three, by upsampling stages, so that they can run in different number formats."""
+PARTS = {
+    "head": range(1),
+    "trunk": range(1, 4),
+    "body": range(1, 3),
+    "tail": range(3, 5),
+    "post": range(4, 5),
+}
+"""Pieces of the generator by upsampling stages, the last convolution counting as stage 4. Head, trunk, post in
+a row are all of it, as are head, body, tail: so they can run in different number formats, and on what is needed."""
 _LAST_SLOPE = 0.01
 """torch's own default: the generator's last leaky ReLU is called without a slope."""
 
@@ -40,21 +47,37 @@ def fold_weight_norm(weights: Mapping[str, Float32], name: str) -> Float32:
     raise KeyError(f"{name}.weight")
 
 
-def write_vocoder(weights: Mapping[str, Float32], folder: Path) -> None:
-    """Write vocoder.onnx and vocoder_padded.onnx, which share vocoder.data, into `folder`.
+def split_phases(weight: Float32, stride: int) -> Float32:
+    """A transposed convolution's weight [C, N, K] as that of a plain one, [stride * N, C, taps].
 
-    Inputs z [1, D, F] and speaker [1, 512, 1], output pcm [1, 1, F * 256], all float32. The padded one also takes
-    length [1] int64 <= F: frames past it are padding, and the first length * 256 samples are what the plain
-    graph gives for length frames. The graphs of `PARTS` are the padded one cut in three: each also takes length,
-    and gives y [1, C, T], the next one's x.
+    Output channel r * N + n is output n at the positions r, r + stride, ...; a transposed convolution in
+    openvino's bf16 took half the time of its stage.
+    """
+    inputs, outputs, size = weight.shape
+    pad = (size - stride) // 2
+    reach = -(-(size - pad - 1) // stride)
+    phases = np.zeros((stride, outputs, inputs, 2 * reach + 1), np.float32)
+    for phase in range(stride):
+        for tap in range(-reach, reach + 1):
+            k = phase + pad - stride * tap
+            if 0 <= k < size:
+                phases[phase, :, :, tap + reach] = weight[:, :, k].T
+    return phases.reshape(stride * outputs, inputs, -1)
+
+
+def write_vocoder(weights: Mapping[str, Float32], folder: Path) -> None:
+    """Write vocoder.onnx and vocoder_<part>.onnx for all `PARTS`, which share vocoder.data, into `folder`.
+
+    The whole: inputs z [1, D, F] and speaker [1, 512, 1], output pcm [1, 1, F * 256], all float32. A part gives
+    y [1, C, T] (or pcm), the next one's x, and also takes length [1] int64 <= F: frames past it are padding, and
+    what stands before is what the whole gives for length frames.
     """
     with WeightFile(folder / "vocoder.data") as file:
-        whole = {"vocoder": False, "vocoder_padded": True}
-        for name in (*whole, *PARTS):
+        for name, stages in {"vocoder": range(len(_STRIDES) + 1), **PARTS}.items():
+            is_whole = name == "vocoder"
             graph = Graph(name, file)
-            stages = PARTS.get(name, range(len(_STRIDES)))
-            _Generator(graph, weights, is_padded=whole.get(name, True)).write(stages)
-            graph.save(folder / f"{name}.onnx")
+            _Generator(graph, weights, is_padded=not is_whole).write(stages)
+            graph.save(folder / ("vocoder.onnx" if is_whole else f"vocoder_{name}.onnx"))
 
 
 class _Generator:
@@ -75,9 +98,10 @@ class _Generator:
         g = self._graph
         x = self._begin(stages)
         for stage in stages:
-            x = self._upsample(self._masked(self._leaky(x)), stage, _STRIDES[stage])
-            x = self._stage(x, stage)
-        if stages.stop < len(_STRIDES):
+            if stage < len(_STRIDES):
+                x = self._upsample(self._masked(self._leaky(x)), stage, _STRIDES[stage])
+                x = self._stage(x, stage)
+        if stages.stop <= len(_STRIDES):
             g.node("Identity", [x], out="y")
             g.output("y", [1, "C", "T"])
             return
@@ -89,7 +113,7 @@ class _Generator:
         """The inputs, and what the first stage starts from."""
         g = self._graph
         if stages.start:
-            channels = fold_weight_norm(self._weights, f"{PREFIX}ups.{stages.start}").shape[0]
+            channels = fold_weight_norm(self._weights, f"{PREFIX}ups.{stages.start - 1}").shape[1]
             x = g.input("x", [1, channels, "T"])
         else:
             x = g.input("z", [1, self._weights[f"{PREFIX}conv_pre.weight"].shape[1], "F"])
@@ -123,9 +147,13 @@ class _Generator:
     def _upsample(self, x: str, stage: int, stride: int) -> str:
         g, name = self._graph, f"ups.{stage}"
         weight = fold_weight_norm(self._weights, PREFIX + name)
-        pad = (weight.shape[2] - stride) // 2
-        inputs = [x, g.const(f"{name}.weight", weight), g.const(f"{name}.bias", self._weights[f"{PREFIX}{name}.bias"])]
-        y = g.node("ConvTranspose", inputs, strides=[stride], pads=[pad, pad], kernel_shape=[weight.shape[2]])
+        phases = split_phases(weight, stride)
+        bias = np.tile(self._weights[f"{PREFIX}{name}.bias"], stride)
+        inputs = [x, g.const(f"{name}.weight", phases), g.const(f"{name}.bias", bias)]
+        y = g.node("Conv", inputs, pads=[phases.shape[2] // 2] * 2, kernel_shape=[phases.shape[2]])
+        y = g.node("Reshape", [y, g.ints(1, stride, weight.shape[1], -1)])
+        y = g.node("Transpose", [y], perm=[0, 2, 3, 1])
+        y = g.node("Reshape", [y, g.ints(1, weight.shape[1], -1)])
         if f"{PREFIX}conds.{stage}.weight" in self._weights:
             y = g.node("Add", [y, self._conv("speaker", f"conds.{stage}")])
         self._set_scale(self._scale * stride, y)

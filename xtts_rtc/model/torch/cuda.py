@@ -20,6 +20,7 @@ from xtts_rtc.model.torch.layers import step_layer
 from xtts_rtc.model.torch.runtime import TorchSteps, condition
 from xtts_rtc.model.torch.static_step import GraphRecorder, play_eagerly
 from xtts_rtc.model.torch.streamed_vocoder import StreamedVocoder, convolutions
+from xtts_rtc.model.window import Window
 from xtts_rtc.types import Conditioning, Float32
 
 HalfDtype = Literal["float16", "bfloat16"]
@@ -43,8 +44,9 @@ class CudaRuntime(TorchSteps):
         return self._gpt.kv_bytes
 
     @torch.inference_mode()
-    def decode(self, frames: Float32, voice: Conditioning, is_unwanted: Callable[[], bool] = never) -> Float32:
-        return self._vocoder.launch(torch.from_numpy(frames), torch.from_numpy(voice.speaker_embedding)).wait()
+    def decode(self, window: Window, voice: Conditioning, is_unwanted: Callable[[], bool] = never) -> Float32:
+        speaker = torch.from_numpy(voice.speaker_embedding)
+        return window.cut(self._vocoder.launch(torch.from_numpy(window.frames), speaker, window.rest).wait())
 
     @torch.inference_mode()
     def condition(self, clips: list[Float32]) -> tuple[Float32, Float32]:

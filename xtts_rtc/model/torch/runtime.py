@@ -14,6 +14,7 @@ from xtts_rtc.model.interface import ModelInfo, never
 from xtts_rtc.model.torch.batched_gpt import BatchedGpt
 from xtts_rtc.model.torch.gpt import TorchGpt
 from xtts_rtc.model.torch.vocoder import TorchVocoder
+from xtts_rtc.model.window import Window
 from xtts_rtc.types import MODEL_HZ, Conditioning, Float32
 
 CONDITION_S = 30
@@ -95,9 +96,9 @@ class TorchRuntime(TorchSteps):
             self._vocoder = TorchVocoder(xtts.hifigan_decoder)
 
     @torch.inference_mode()
-    def decode(self, frames: Float32, voice: Conditioning, is_unwanted: Callable[[], bool] = never) -> Float32:
-        pcm = self._vocoder.decode(torch.from_numpy(frames), torch.from_numpy(voice.speaker_embedding))
-        return to_numpy(pcm)
+    def decode(self, window: Window, voice: Conditioning, is_unwanted: Callable[[], bool] = never) -> Float32:
+        speaker = torch.from_numpy(voice.speaker_embedding)
+        return window.cut(to_numpy(self._vocoder.decode(torch.from_numpy(window.frames), speaker, window.rest)))
 
     @torch.inference_mode()
     def condition(self, clips: list[Float32]) -> tuple[Float32, Float32]:

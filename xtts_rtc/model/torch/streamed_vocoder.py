@@ -49,10 +49,10 @@ class StreamedVocoder:
             self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
             self._stream.wait_stream(torch.cuda.current_stream(device))  # the weights were folded there
 
-    def launch(self, frames: Tensor, speaker_embedding: Tensor) -> PendingAudio:
-        """Start decoding frames [D, F] with speaker_embedding [512], both on the host."""
+    def launch(self, frames: Tensor, speaker_embedding: Tensor, rest: tuple[int, int] | None = None) -> PendingAudio:
+        """Start decoding frames [D, F] with speaker_embedding [512], both on the host; `rest` as TorchVocoder's."""
         with convolutions(allow_tf32=self._allow_tf32), self._beside():
-            pcm = self._vocoder.decode(frames, speaker_embedding)
+            pcm = self._vocoder.decode(frames, speaker_embedding, rest)
             if self._stream is None:
                 return PendingAudio(pcm, None)
             host = torch.empty(pcm.shape, dtype=pcm.dtype, pin_memory=True)

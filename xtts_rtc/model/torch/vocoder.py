@@ -69,13 +69,18 @@ class TorchVocoder:
         up, condition = _Conv.fold(generator.ups[index], self._dtype), _Conv.fold(generator.conds[index], self._dtype)
         return _Stage(up, condition, blocks)
 
-    def decode(self, frames: Tensor, speaker_embedding: Tensor) -> Tensor:
-        """frames [D, F], speaker_embedding [512] -> pcm [F * 256] float32."""
+    def decode(self, frames: Tensor, speaker_embedding: Tensor, rest: tuple[int, int] | None = None) -> Tensor:
+        """frames [D, F], speaker_embedding [512] -> pcm [F * 256] float32.
+
+        rest: only the samples of frames [first, stop), exact where the first stage's context is there.
+        """
         speaker = speaker_embedding.to(self._device, self._dtype).view(1, -1, 1)
         x = self._pre(frames.to(self._device, self._dtype)[None]) + self._condition(speaker)  # [1, C, F]
-        for stage in self._stages:
+        for index, stage in enumerate(self._stages):
             x = stage.up.upsample(F.leaky_relu(x, _SLOPE)) + stage.condition(speaker)
             x = reduce(torch.add, (_residual(block, x) for block in stage.blocks)) / len(stage.blocks)
+            if index == 0 and rest is not None:
+                x = x[:, :, rest[0] * stage.up.stride : rest[1] * stage.up.stride]
         x = self._post(F.leaky_relu(x))
         return torch.tanh(x)[0, 0].float()
 
