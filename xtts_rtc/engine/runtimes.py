@@ -144,7 +144,7 @@ def _load_onnx(choice: ModelChoice, num_slots: int, cache_dir: Path, progress: P
         runtime=runtime,
         frontend=_frontend(bundle.vocabulary()),
         backend="onnx",
-        precision=f"{bundle.manifest.operator}, vocoder {runtime.vocoder_name}",
+        precision=f"{bundle.manifest.operator}, kv {bundle.manifest.kv}, vocoder {runtime.vocoder_name}",
         conditioning_key=bundle.manifest.conditioning_key,
         speakers=bundle.speakers(),
         max_segment_chars=bundle.manifest.max_segment_chars,

@@ -19,7 +19,7 @@ _ADMISSION_TOKENS = 12  # chunks while streams settle in; with larger ones a ful
 _ADMISSION_FACTOR = 0.9
 _LEAST_POSITIONS = 16  # fewer cost about as much: every piece reads all weights once
 _WINDOW_TOKENS = 12  # per vocoder call while several speak: a larger one would make the others wait for it
-_MOST_POSITIONS = 64  # a cancel and a second newcomer wait for a piece
+_MOST_POSITIONS = 80  # a cancel and a second newcomer wait for a piece
 _FILE_STEPS = 2  # room that a file's work leaves to the listeners' own
 _RESERVE_S = 0.04  # what an unlucky step or a busy machine may add
 

@@ -55,7 +55,7 @@ def test_moves_told_are_moves_made(data: st.DataObject) -> None:
 
 
 def test_memory_is_zero_and_writable() -> None:
-    memory = allocate((2, 3, 5))
+    memory = allocate((2, 3, 5), np.dtype(np.float32))
     assert memory.shape == (2, 3, 5) and not memory.any()
     memory[1, 2, 4] = 1
     assert memory.sum() == np.float32(1)

@@ -68,7 +68,8 @@ class SamplingDefaults:
 class Manifest:
     """What a bundle says of itself.
 
-    `operator` is one of `OPERATORS` in gpt_graph.py, `precision` what was asked for. `conditioning_key` hashes
+    `operator` is one of `OPERATORS` in gpt_graph.py, `precision` what was asked for, `kv` how keys and values are
+    kept: int8 (one scale per channel, from a calibration run) or fp32. `conditioning_key` hashes
     the weights that a voice's conditioning depends on: kept voices are good as long as it is equal.
     `max_segment_chars` is the model's own limit, where it is below the language's.
     """
@@ -85,6 +86,7 @@ class Manifest:
     sampling: SamplingDefaults = field(default_factory=SamplingDefaults)
     quality: Quality | None = None
     max_segment_chars: int | None = None
+    kv: str = "fp32"
     files: dict[str, FileEntry] = field(default_factory=dict)
 
     def to_json(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,17 +18,32 @@ NUM_STEPS = 48
 _TEXT_IDS = 40
 
 
-def run_forced(
-    folder: Path, manifest: Manifest, tables: Tables, voice: Conditioning, tokens: list[int] | None = None
-) -> tuple[Float32, Float32, list[int]]:
-    """Decode `NUM_STEPS` positions; latents [N, D], logits [N, V] and the tokens fed.
+@dataclass(frozen=True, slots=True, eq=False)
+class Forced:
+    """A run along given tokens: latents [N, D], logits [N, V], the tokens fed, and `OnnxGpt.peaks`."""
 
-    Without `tokens` they are drawn from the graph's own distribution (seed 0), so that fp32 goes where speech
-    would go; a quantised graph is then fed the same ones.
+    latents: Float32
+    logits: Float32
+    tokens: list[int]
+    peaks: Float32
+
+
+def run_forced(
+    folder: Path,
+    manifest: Manifest,
+    tables: Tables,
+    voice: Conditioning,
+    tokens: list[int] | None = None,
+    seed: int = 0,
+) -> Forced:
+    """Decode `NUM_STEPS` positions of a made-up text.
+
+    Without `tokens` they are drawn from the graph's own distribution, so that fp32 goes where speech would go; a
+    quantised graph is then fed the same ones.
     """
     session = open_session(folder / "gpt.onnx", num_threads=num_threads_here())
     gpt = OnnxGpt(session, manifest, tables, num_slots=1)
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     text = rng.integers(3, max(4, tables.text_embedding.shape[0] - 1), min(_TEXT_IDS, manifest.info.max_text_tokens))
     first_latents, first_logits = gpt.prefill(0, voice, text)
     latents, logits, fed = [first_latents], [first_logits], []
@@ -36,14 +52,14 @@ def run_forced(
         row_latents, row_logits = gpt.step(np.zeros(1, np.int64), np.array(fed[-1:]))
         latents.append(row_latents[0])
         logits.append(row_logits[0])
-    return np.stack(latents), np.stack(logits), fed
+    return Forced(np.stack(latents), np.stack(logits), fed, gpt.peaks(0))
 
 
-def compare(truth: tuple[Float32, Float32], found: tuple[Float32, Float32]) -> Quality:
-    """Latents and logits of the same positions, fp32's first."""
-    a, b = truth[0].astype(np.float64), found[0].astype(np.float64)
+def compare(truth: Forced, found: Forced) -> Quality:
+    """Two runs along the same tokens, fp32's first."""
+    a, b = truth.latents.astype(np.float64), found.latents.astype(np.float64)
     cosine = (a * b).sum(axis=1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
-    p, q = _log_softmax(truth[1]), _log_softmax(found[1])
+    p, q = _log_softmax(truth.logits), _log_softmax(found.logits)
     divergence = (np.exp(p) * (p - q)).sum(axis=1)
     return Quality(
         num_steps=len(a),
@@ -74,4 +90,4 @@ def _log_softmax(logits: Float32) -> np.ndarray[tuple[int, int], np.dtype[np.flo
     return result
 
 
-__all__ = ["MIN_COSINE", "NUM_STEPS", "compare", "probe_voice", "run_forced"]
+__all__ = ["MIN_COSINE", "NUM_STEPS", "Forced", "compare", "probe_voice", "run_forced"]

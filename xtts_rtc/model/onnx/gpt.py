@@ -19,8 +19,10 @@ from xtts_rtc.model.onnx.rows import RowMap, allocate
 from xtts_rtc.types import Conditioning, Float32
 
 MAX_PREFIXES = 16
-"""Voices whose prefix KV is kept: 7.9 MB each at full size."""
+"""Voices whose prefix KV is kept: 2 MB each at full size in int8."""
 _PAGE_POSITIONS = 16
+Memory = NDArray[np.float32] | NDArray[np.int8]
+"""Keys and values, as numbers or in units of the graph's own scales."""
 
 
 @dataclass(slots=True)
@@ -46,9 +48,9 @@ class _StepBuffers:
 class OnnxGpt:
     """KV memory of `num_slots` streams and the session that reads and writes it in place.
 
-    KV memory is [2 * layers, rows, heads, positions, head size] float32. GroupQueryAttention wants the rows of a
-    step side by side, so a step runs over the span of rows that its slots occupy; rows inside the span that
-    do not take part ride along and are left as they were. RowMap keeps the span tight.
+    KV memory is [2 * layers, rows, heads, positions, head size], float32 or int8. GroupQueryAttention wants the
+    rows of a step side by side, so a step runs over the span of rows that its slots occupy; rows inside the span
+    that do not take part ride along and are left as they were. RowMap keeps the span tight.
     """
 
     def __init__(self, session: ort.InferenceSession, manifest: Manifest, tables: Tables, *, num_slots: int) -> None:
@@ -58,13 +60,14 @@ class OnnxGpt:
         # One position more: a row that rides along writes one past its end.
         self._num_positions = -(-(longest + 1) // _PAGE_POSITIONS) * _PAGE_POSITIONS
         head = info.dim // info.num_heads
-        self._kv = allocate((2 * info.num_layers, num_slots, info.num_heads, self._num_positions, head))
+        dtype = np.dtype(np.int8 if manifest.kv == "int8" else np.float32)
+        self._kv = allocate((2 * info.num_layers, num_slots, info.num_heads, self._num_positions, head), dtype)
         self._slots = [_Slot() for _ in range(num_slots)]
         self._rows = RowMap(num_slots)
         self._bindings: dict[tuple[int, int], ort.IOBinding] = {}
         self._steps: dict[tuple[int, int], _StepBuffers] = {}
         self._values: dict[tuple[int, int], list[ort.OrtValue]] = {}
-        self._prefixes: OrderedDict[str, Float32] = OrderedDict()
+        self._prefixes: OrderedDict[str, Memory] = OrderedDict()
 
     def begin(self, slot: int, voice: Conditioning, text_ids: NDArray[np.int64]) -> int:
         """As `Runtime.begin`. Raises InvalidText for more ids than the learned positions allow."""
@@ -127,6 +130,11 @@ class OnnxGpt:
         """Forget the slot; its memory is overwritten by the next prefill."""
         self._slots[slot] = _Slot()
         self._rows.free(slot)
+
+    def peaks(self, slot: int) -> Float32:
+        """The largest magnitudes among the keys and values that the slot holds, [2 * layers, heads, head size]."""
+        held = self._kv[:, self._rows.row_of(slot), :, : self._slots[slot].length]
+        return np.asarray(np.abs(held).max(axis=2), np.float32)
 
     def _audio(self, tokens: NDArray[np.int64] | list[int], places: list[int]) -> Float32:
         """Embedded audio tokens at their positions, [B, D]."""

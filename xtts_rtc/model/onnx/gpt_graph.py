@@ -101,12 +101,17 @@ def quantize_blocks(weight: Float32) -> tuple[NDArray[np.uint8], Float32]:
     return packed, np.ascontiguousarray(scale[..., 0], dtype=np.float32)
 
 
-def write_gpt(weights: Mapping[str, Float32], folder: Path, *, num_heads: int, operator: str) -> int:
+def write_gpt(
+    weights: Mapping[str, Float32], folder: Path, *, num_heads: int, operator: str, kv_scales: Float32 | None = None
+) -> int:
     """Write gpt.onnx and gpt.data into `folder`; returns the number of layers.
 
     Inputs: x [B, T, D] float32, last [B] int32 (index of the last position each row will hold), total [] int32
     (positions of the longest row), pk<i> and pv<i> [B, heads, M, head size]. Outputs: latents [B, D], logits
     [B, V] of the last position, qk<i> and qv<i> to be bound to the same memory as pk<i> and pv<i>.
+
+    kv_scales: [2 * layers, heads, head size], keys before values, makes that memory int8 (value / scale, rounded);
+    None leaves it float32.
     """
     num_layers = count_layers(weights)
     dim = weights["gpt.final_norm.weight"].shape[0]
@@ -119,7 +124,8 @@ def write_gpt(weights: Mapping[str, Float32], folder: Path, *, num_heads: int, o
         x = g.node("Reshape", [x, g.ints(-1, dim)])  # [B * T, D]: one row per position, as quantisation wants it
         linear = _Linear(g, operator)
         for layer in range(num_layers):
-            x = _block(g, linear, weights, layer, x, shape, num_heads, dim)
+            scales = None if kv_scales is None else (kv_scales[2 * layer], kv_scales[2 * layer + 1])
+            x = _block(g, linear, weights, layer, x, shape, num_heads, dim, scales)
         _head(g, weights, g.node("Reshape", [x, shape]))
         g.save(folder / "gpt.onnx")
     return num_layers
@@ -131,8 +137,9 @@ def count_layers(weights: Mapping[str, Float32]) -> int:
 
 
 def _block(
-    g: Graph, linear: _Linear, weights: Mapping[str, Float32], layer: int, x: str, shape: str, num_heads: int, dim: int
-) -> str:
+    g: Graph, linear: _Linear, weights: Mapping[str, Float32], layer: int, x: str, shape: str, num_heads: int, dim: int,
+    kv_scales: tuple[Float32, Float32] | None,
+) -> str:  # fmt: skip
     """One pre-norm GPT-2 block on x [B * T, D]."""
     at = f"gpt.gpt.h.{layer}"
 
@@ -140,17 +147,31 @@ def _block(
         return linear(y, f"{at}.{name}", weights[f"{at}.{name}.weight"], weights[f"{at}.{name}.bias"])
 
     qkv = project(_norm(g, weights, x, f"{at}.ln_1"), "attn.c_attn")
-    past = [g.input(f"p{kind}{layer}", ["B", num_heads, "M", dim // num_heads]) for kind in "kv"]
-    attended, *present = g.nodes(
-        "GroupQueryAttention", [g.node("Reshape", [qkv, shape]), "", "", *past, "last", "total"],
-        outs=[f"attended{layer}", f"qk{layer}", f"qv{layer}"], domain=MICROSOFT,
-        num_heads=num_heads, kv_num_heads=num_heads,
-    )  # fmt: skip
-    for name in present:
-        g.output(name, ["B", num_heads, "M", dim // num_heads])
+    attended = _attention(g, layer, g.node("Reshape", [qkv, shape]), num_heads, dim // num_heads, kv_scales)
     x = g.node("Add", [x, project(g.node("Reshape", [attended, g.ints(-1, dim)]), "attn.c_proj")])
     inner = g.node("Gelu", [project(_norm(g, weights, x, f"{at}.ln_2"), "mlp.c_fc")], approximate="tanh")
     return g.node("Add", [x, project(inner, "mlp.c_proj")])
+
+
+def _attention(
+    g: Graph, layer: int, qkv: str, num_heads: int, head: int, kv_scales: tuple[Float32, Float32] | None
+) -> str:
+    """Causal attention of qkv [B, T, 3 * D] and what the rows hold, which it extends; [B, T, D]."""
+    kind = TensorProto.FLOAT if kv_scales is None else TensorProto.INT8
+    shape: list[int | str] = ["B", num_heads, "M", head]
+    past = [g.input(f"p{part}{layer}", shape, kind) for part in "kv"]
+    inputs, attributes = [qkv, "", "", *past, "last", "total"], dict[str, int | str]()
+    if kv_scales is not None:
+        scales = [g.const(f"{part}_scale{layer}", scale) for part, scale in zip("kv", kv_scales, strict=True)]
+        inputs += [""] * 5 + scales
+        attributes = {"k_quant_type": "PER_CHANNEL", "v_quant_type": "PER_CHANNEL", "kv_cache_bit_width": 8}
+    attended, *present = g.nodes(
+        "GroupQueryAttention", inputs, outs=[f"attended{layer}", f"qk{layer}", f"qv{layer}"], domain=MICROSOFT,
+        num_heads=num_heads, kv_num_heads=num_heads, **attributes,
+    )  # fmt: skip
+    for name in present:
+        g.output(name, shape, kind)
+    return attended
 
 
 def _head(g: Graph, weights: Mapping[str, Float32], x: str) -> None:

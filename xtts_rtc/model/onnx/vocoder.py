@@ -36,7 +36,7 @@ VOCODERS = ("onnxruntime-fp32", *_RECIPES)
 first stage keeps 32 dB of a small trained voice, bf16 in the last 40 dB of random full-size weights."""
 MIN_SNR_DB = 40.0
 """What a vocoder must reach against fp32 to be chosen."""
-WORTH = 1.25
+WORTH = 1.15
 """How many times faster a less exact vocoder must be: bf16 also starts slower (2.3 s of warming against 1.2 s)."""
 HEAD_FRAMES = (32, 48, 64, 80, 104, 128, 160)
 """Lengths OpenVINO is given: one it has not seen costs it 0.3 s (32 frames) to 1 s (160). With 26 frames of

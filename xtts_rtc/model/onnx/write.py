@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ from xtts_rtc.model.onnx import gate
 from xtts_rtc.model.onnx.bundle import (
     MANIFEST,
     Manifest,
-    Quality,
     SamplingDefaults,
     Tables,
     hash_file,
@@ -38,7 +38,9 @@ from xtts_rtc.model.onnx.vocoder_graph import write_vocoder
 from xtts_rtc.types import LANGUAGES, Conditioning, Float32
 
 PRECISIONS = ("int8", *OPERATORS)
-"""int8: int8-row if it passes the gate on these weights, else int8-block if that does, else the better one."""
+"""int8: int8-row if it passes the gate on these weights, else int8-block if that does, else the better one; with
+keys and values in int8 where that passes, else in fp32."""
+_KV_HEADROOM = 1.3  # over the largest key or value that the calibration run saw; what is over it saturates
 
 Progress = Callable[[float, str], None]
 """Called with the share done (0 to 1) and what comes next."""
@@ -104,40 +106,43 @@ def _fill(folder: Path, weights: _Checked, source: Source, precision: str, progr
     progress(0.2, "vocoder")
     write_vocoder(weights, folder)
     progress(0.3, "GPT")
-    operator, quality = _write_gpt(folder, weights, manifest, tables, precision, progress)
+    manifest = _write_gpt(folder, weights, manifest, tables, precision, progress)
     progress(0.9, "checksums")
     files = {path.name: hash_file(path) for path in sorted(folder.iterdir())}
-    manifest = replace(manifest, operator=operator, quality=quality, files=files)
+    manifest = replace(manifest, files=files)
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     return manifest
 
 
 def _write_gpt(
     folder: Path, weights: _Checked, manifest: Manifest, tables: Tables, precision: str, progress: Progress
-) -> tuple[str, Quality | None]:
-    """Write the GPT graph; the operator that was chosen and its figures against fp32."""
+) -> Manifest:
+    """Write the GPT graph; the manifest with what was chosen and its figures against fp32."""
     num_heads = manifest.info.num_heads
     if precision == "fp32":
         write_gpt(weights, folder, num_heads=num_heads, operator="fp32")
-        return "fp32", None
+        return replace(manifest, operator="fp32")
     voice = gate.probe_voice(weights["gpt.conditioning_perceiver.norm.gamma"], manifest.info.num_prefix)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fp32.") as reference:
         write_gpt(weights, Path(reference), num_heads=num_heads, operator="fp32")
         progress(0.5, "fp32 for comparison")
-        latents, logits, tokens = gate.run_forced(Path(reference), manifest, tables, voice)
-    candidates = ("int8-row", "int8-block") if precision == "int8" else (precision,)
-    tried: dict[str, Quality] = {}
-    for operator in candidates:
-        progress(0.6 + 0.15 * len(tried), f"GPT as {operator}")
-        write_gpt(weights, folder, num_heads=num_heads, operator=operator)
-        found = gate.run_forced(folder, manifest, tables, voice, tokens)
-        tried[operator] = gate.compare((latents, logits), found[:2])
-        if tried[operator].latent_cosine_mean >= gate.MIN_COSINE:
-            break
-    best = max(tried, key=lambda name: tried[name].latent_cosine_mean)
-    if best != operator:
-        write_gpt(weights, folder, num_heads=num_heads, operator=best)
-    return best, tried[best]
+        truth = gate.run_forced(Path(reference), manifest, tables, voice)
+        peaks = gate.run_forced(Path(reference), manifest, tables, voice, seed=1).peaks
+    kv_scales = {"int8": np.maximum(_KV_HEADROOM * peaks, 1e-6).astype(np.float32) / 127, "fp32": None}
+    operators = ("int8-row", "int8-block") if precision == "int8" else (precision,)
+    tried: list[Manifest] = []
+    for operator, kv in product(operators, kv_scales):
+        progress(0.6 + 0.07 * len(tried), f"GPT as {operator}, keys and values as {kv}")
+        write_gpt(weights, folder, num_heads=num_heads, operator=operator, kv_scales=kv_scales[kv])
+        found = replace(manifest, operator=operator, kv=kv)
+        quality = gate.compare(truth, gate.run_forced(folder, found, tables, voice, truth.tokens))
+        tried.append(replace(found, quality=quality))
+        if quality.latent_cosine_mean >= gate.MIN_COSINE:
+            return tried[-1]
+    best = max(tried, key=lambda one: one.quality.latent_cosine_mean if one.quality else 0.0)
+    if best is not tried[-1]:
+        write_gpt(weights, folder, num_heads=num_heads, operator=best.operator, kv_scales=kv_scales[best.kv])
+    return best
 
 
 def _describe(weights: _Checked, source: Source, precision: str) -> Manifest:
