@@ -22,7 +22,7 @@ from starlette.responses import Response
 from starlette.types import Send
 
 from xtts_rtc.api import Engine
-from xtts_rtc.audio.encode import ENCODINGS, Encoding, find_encoding, wav_header
+from xtts_rtc.audio.encode import ENCODINGS, Encoding, find_encoding, length_patch
 from xtts_rtc.audio.resample import RATES_HZ
 from xtts_rtc.errors import NotAcceptable, StorageFailed, UnsupportedMedia
 from xtts_rtc.http_answer import ErrorBody, SpeechResponse, StreamedSpeech, Utterance
@@ -157,9 +157,10 @@ class RecordedSpeech(SpeechResponse):
             async for data in audio:
                 file.write(data)
             size = file.tell()
-            if self.utterance.encoding.name == "wav":  # the length is known only now
-                file.seek(0)
-                file.write(wav_header(self.utterance.sample_rate, self.num_samples))
+            wanted = self.utterance
+            if patch := length_patch(wanted.encoding.name, wanted.sample_rate, self.num_samples):
+                file.seek(patch[0])
+                file.write(patch[1])
             file.flush()
         except OSError as error:
             raise _storage_failed(error) from error
