@@ -27,6 +27,20 @@ def test_the_kernel_holds_little_audio_for_a_slow_client() -> None:
         assert listener.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) <= 2 * 128 * 1024
 
 
+async def test_small_messages_leave_at_once() -> None:
+    """Regression: of a listener without a named protocol asyncio leaves Nagle's algorithm on."""
+    accepted: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
+    with app.listen("127.0.0.1", 0) as listener:
+        server = await asyncio.start_server(lambda reader, writer: accepted.put_nowait(writer), sock=listener)
+        async with server:
+            _, client = await asyncio.open_connection(*listener.getsockname())
+            served = await accepted.get()
+            assert served.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            for writer in (client, served):
+                writer.close()
+                await writer.wait_closed()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_a_signal_ends_the_sockets_then_the_engine_and_returns(number: signal.Signals) -> None:
     tone = ToneBackend(max_ahead_s=3.0)
