@@ -23,6 +23,7 @@ from xtts_rtc.api import Engine
 from xtts_rtc.http_answer import ERROR_HANDLERS
 from xtts_rtc.transports.http_api import RequireKey, status_routes
 from xtts_rtc.transports.metrics_api import CountRequests, metrics_route
+from xtts_rtc.transports.openai_api import OpenAIErrors, openai_router
 from xtts_rtc.transports.page import page_routes
 from xtts_rtc.transports.tts_api import tts_router
 from xtts_rtc.transports.ws_api import speech_route
@@ -59,12 +60,14 @@ def create_app(engine: Engine, *, api_key: str | None = None, output_dir: Path |
         docs_url=None,
         redoc_url=None,
         middleware=[
+            Middleware(OpenAIErrors),
             Middleware(CountRequests, metrics=engine.metrics),
             *([Middleware(RequireKey, key=api_key)] if api_key else []),
         ],
         exception_handlers=dict(ERROR_HANDLERS),
     )
     app.include_router(tts_router(engine, output_dir=output_dir))
+    app.include_router(openai_router(engine))
     app.router.routes += [speech_route(engine), *status_routes(engine), metrics_route(engine), *page_routes()]
     return app
 
