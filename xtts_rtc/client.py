@@ -9,6 +9,7 @@ keeps its socket answering pings. Nothing here knows an engine, a segmenter or a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import logging
@@ -129,8 +130,10 @@ class SpeechClient:
             await self._idle.pop().close()
 
     def abort(self) -> None:
-        """As `aclose`, at once and without an event loop."""
+        """As `aclose`, at once and from any thread; what still speaks ends with EngineUnavailable."""
         self._is_closed = True
+        for speech in list(self._running):
+            speech.abandon()
         while self._idle:
             self._idle.pop().transport.abort()
 
@@ -205,6 +208,10 @@ class RemoteSpeech:
     def metrics(self) -> StreamMetrics | None:
         return self._metrics
 
+    @property
+    def is_idle(self) -> bool:
+        return self._is_over
+
     def push_text(self, text: str) -> None:
         if not text or self._is_done:
             return
@@ -245,6 +252,11 @@ class RemoteSpeech:
         if not self._is_over or self._buffer:
             self.cancel()
         await asyncio.wait([self._task])
+
+    def abandon(self) -> None:
+        """End it with EngineUnavailable and drop its socket, which cancels it on the server. From any thread."""
+        with contextlib.suppress(RuntimeError):  # its loop is closed: so is the socket
+            self._loop.call_soon_threadsafe(self._lose)
 
     def __aiter__(self) -> AsyncIterator[SpeechChunk]:
         return self
@@ -292,6 +304,11 @@ class RemoteSpeech:
                 self._error = EngineUnavailable(f"the connection to {self._client.place} was lost; try again")
         except XttsRtcError as error:
             self._error = error
+
+    def _lose(self) -> None:
+        if not self._is_over:
+            self._error = self._error or EngineUnavailable("the client was closed; connect again")
+            self._task.cancel()
 
     def _end(self, task: asyncio.Task[None]) -> None:
         """After the session, also when it was cancelled before it began and ran no line of its own."""
