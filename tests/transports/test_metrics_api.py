@@ -33,7 +33,7 @@ class Server:
 
 @pytest.fixture
 async def server(no_leaked_tasks: None) -> AsyncIterator[Server]:
-    tone = ToneBackend(step_s=0.03, max_ahead_s=10.0, max_streams=2)
+    tone = ToneBackend(step_s=0.03, step_audio_s=0.5, max_ahead_s=10.0, max_streams=2)
     async with tone_engine(tone, max_streams=2) as engine, serving(engine, api_key=KEY) as port:
         url = f"http://127.0.0.1:{port}"
         async with Engine.connect(url, api_key=KEY) as remote:
@@ -69,12 +69,11 @@ async def test_first_audio_agrees_with_a_client_within_20_ms(server: Server) -> 
     after = await scrape(server.url)
     name = 'xtts_first_audio_seconds_{}{{pace="listener"}}'
     count, total = (after[name.format(part)] - before[name.format(part)] for part in ("count", "sum"))
+    exported, seen = 1e3 * total / count, 1e3 * float(np.mean(measured))
+    print(f"\nfirst audio: {exported:.1f} ms by /metrics, {seen:.1f} ms by the client")
     assert count == 5
-    assert total / count == pytest.approx(np.mean(measured), abs=0.02)
-    assert total / count > 0.025  # a step of the tone takes 30 ms
-    print(
-        f"\nfirst audio: {1e3 * total / count:.1f} ms by /metrics, {1e3 * float(np.mean(measured)):.1f} ms by the client"
-    )
+    assert exported == pytest.approx(seen, abs=20)
+    assert exported > 25  # a step of the tone takes 30 ms
 
 
 @pytest.mark.parametrize("sample_rate", [8_000, 24_000, 48_000])
