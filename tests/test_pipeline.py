@@ -265,6 +265,25 @@ async def test_text_and_reading_keep_a_stream_open(puppet: Puppet) -> None:
     await speech.aclose()
 
 
+@pytest.mark.parametrize("num_turns", range(6))
+async def test_a_cancel_is_not_lost_in_the_moment_the_stream_ends(puppet: Puppet, num_turns: int) -> None:
+    """With `asyncio.wait_for` of Python 3.11 it was, in one turn of the loop, and the caller went on."""
+    speech = open_on(puppet)
+    await speech.aclose()
+
+    async def close_and_go_on() -> None:
+        await speech.aclose()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(close_and_go_on())
+    for _ in range(num_turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    async with asyncio.timeout(1):
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
 async def test_a_backend_that_never_ends_does_not_hang_the_close(
     puppet: Puppet, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -213,7 +213,8 @@ class LocalSpeech:
         if not self._idle.is_set() or self._buffer:
             self.cancel()
         try:
-            await asyncio.wait_for(self._idle.wait(), self._limits.close_s)
+            async with asyncio.timeout(self._limits.close_s):  # Python 3.11's wait_for may lose a cancel
+                await self._idle.wait()
         except TimeoutError:
             # The contract of Backend rules this out; hanging the caller for ever would be worse.
             _log.error("stream %d: the backend did not end it within %.0f s", self._stream, self._limits.close_s)
