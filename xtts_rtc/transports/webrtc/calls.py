@@ -1,6 +1,6 @@
 """Who is on the line: at most so many callers, and none who is not there any more.
 
-In: offers. Out: answers, and one run of `on_call` per caller, cancelled when the caller goes. It knows no
+In: offers. Out: answers, and one run of `on_call` per caller, which ends when `peer.closed` is set. It knows no
 HTTP and not what a call is about.
 """
 
@@ -14,6 +14,9 @@ from typing import Self
 
 from xtts_rtc.errors import EngineUnavailable
 from xtts_rtc.transports.webrtc.peer import IceOptions, Peer
+
+_END_S = 5.0
+"""What `on_call` has to come to an end, before it is cancelled."""
 
 _log = logging.getLogger(__name__)
 
@@ -98,8 +101,9 @@ class Calls:
         talk = asyncio.create_task(self._talk(peer), name=f"talk {peer.id}")
         try:
             await asyncio.wait((watch, talk), return_when=asyncio.FIRST_COMPLETED)
+            await peer.aclose()
+            await asyncio.wait((talk,), timeout=_END_S)  # not cancelled in the middle of its end
         finally:
-            peer.closed.set()
             watch.cancel()
             talk.cancel()
             await asyncio.wait((watch, talk))
