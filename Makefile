@@ -4,13 +4,18 @@ LIVEKIT := .tools/bin/livekit-server
 EXTRAS := cpu openvino torch livekit server webrtc zh ja ko demo dev
 COMPILE := .tools/uv/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-annotate --no-header
-.PHONY: demo test setup check bench lock
+.PHONY: demo test setup check bench lock browser
 
 demo: .venv/.done $(LIVEKIT)
 	$(BIN)/xtts-rtc demo $(ARGS)
 
-test: .venv/.done $(LIVEKIT)
+test: .venv/.done $(LIVEKIT) browser
 	$(BIN)/pytest -m "not weights and not gpu" $(ARGS)
+
+browser:  # Chromium or Chrome, and Node for the page's modules: taken as they are, else from Debian's packages
+	@{ command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null && command -v node >/dev/null || \
+	{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -qq chromium nodejs >/dev/null; } || \
+	{ echo "make test needs Chromium and Node: apt-get install chromium nodejs, or run it as root" >&2; exit 1; }
 
 setup: .venv/.done
 
