@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 
 from starlette.routing import WebSocketRoute
-from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from xtts_rtc.api import Engine
 from xtts_rtc.audio.frames import to_int16
@@ -190,9 +190,11 @@ class SpeechSocket:
             utterance = running.start.id
             await self._tell({"type": "segment", "id": utterance, "index": chunk.segment, "text": chunk.text})
         if chunk.pcm.size:
-            if self._socket.application_state is not WebSocketState.CONNECTED:
-                raise WebSocketDisconnect(1006)  # as the message above found out
-            await self._socket.send_bytes(encode(chunk.pcm, running.start.encoding))
+            data = encode(chunk.pcm, running.start.encoding)
+            try:
+                await self._socket.send_bytes(data)
+            except RuntimeError:  # what the server says of a socket that was closed meanwhile
+                raise WebSocketDisconnect(1006) from None
 
     async def _tell(self, message: Mapping[str, object]) -> None:
         try:
