@@ -158,6 +158,7 @@ class Target:
     async def attack(self, script: Script) -> None:
         """Play a script, then see that nothing of it is left and, now and then, that speech is still speech."""
         self._num_attacks += 1
+        self.complaints.clear()
         tasks = len(asyncio.all_tasks())
         clients: dict[int, Client] = {}
         async with asyncio.TaskGroup() as group:
