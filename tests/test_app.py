@@ -46,7 +46,7 @@ async def test_a_signal_ends_the_sockets_then_the_engine_and_returns(number: sig
     tone = ToneBackend(max_ahead_s=3.0)
     with app.listen("127.0.0.1", 0) as probe:
         port = probe.getsockname()[1]
-    serving = asyncio.create_task(app.serve(tone_engine(tone), port=port))
+    serving = asyncio.create_task(app.serve(lambda metrics: tone_engine(tone), port=port, grace_s=0))
     async with Engine.connect(f"http://127.0.0.1:{port}") as remote:
         async with asyncio.timeout(10):
             while not (await remote.status()).is_ready:

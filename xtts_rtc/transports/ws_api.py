@@ -162,7 +162,7 @@ class SpeechSocket:
         utterance = running.start.id
         try:
             async with running.speech as speech:
-                await self._tell({"type": "started", "id": utterance})
+                await self._tell({"type": "started", "id": utterance, **self._request_id()})
                 async for chunk in speech:
                     await self._send(running, chunk)
             if running.error is not None:
@@ -181,6 +181,11 @@ class SpeechSocket:
         finally:
             self._running = None
         await self._tell(last)
+
+    def _request_id(self) -> dict[str, str]:
+        """The socket's id in the server's log; none where nobody gives ids."""
+        request_id = getattr(self._socket.state, "request_id", "")
+        return {"request_id": request_id} if request_id else {}
 
     async def _send(self, running: _Utterance, chunk: SpeechChunk) -> None:
         if not await running.room_for(chunk.pcm.size):
