@@ -150,6 +150,7 @@ class Target:
         self.remote = Engine.connect(self._url)
         self.complaints: list[str] = []
         self.answers: Counter[str] = Counter()
+        self.num_actions = 0
         self._num_attacks = 0
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
@@ -168,6 +169,7 @@ class Target:
                     clients[number] = Client(line, self.answers)
                     group.create_task(clients[number].listen())
                 await clients[number].act(kind, value)
+                self.num_actions += 1
             for client in clients.values():
                 client.line.transport.abort()
         assert [what for client in clients.values() for what in client.wrong] == []
@@ -223,5 +225,5 @@ def test_no_message_breaks_the_server(target: Target, script: Script) -> None:
 
 def test_it_was_a_conversation_and_goes_on(target: Target) -> None:
     target.run(target.speak())
-    print(f"\nthe server's answers: {dict(target.answers)}")
+    print(f"\n{target.num_actions} actions, the server's answers: {dict(target.answers)}")
     assert set(target.answers) == ANSWERS | {"audio"}
