@@ -33,6 +33,7 @@ lock:  # keeps what is locked where pyproject.toml allows it; delete a line of t
 	$(PYTHON) -m venv .tools/uv && .tools/uv/bin/pip install --quiet uv
 	$(COMPILE) $(EXTRAS:%=--extra %) -o requirements/dev.lock
 	$(COMPILE) --extra cpu --extra livekit --extra server -o requirements/runtime.lock
+	$(COMPILE) --extra torch --extra livekit --extra server -c requirements/dev.lock -o requirements/cuda.lock
 
 .venv/.done: requirements/dev.lock pyproject.toml
 	$(PYTHON) -c 'import sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit("needs Python 3.11 to 3.13: make PYTHON=...")'
