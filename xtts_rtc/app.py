@@ -156,8 +156,9 @@ async def serve(
     guards: Guards | None = None,
     output_dir: Path | None = DEFAULT_OUTPUT_DIR,
     grace_s: float = DEFAULT_GRACE_S,
+    phone: Callable[[Engine], contextlib.AbstractAsyncContextManager[object]] | None = None,
 ) -> None:
-    """Serve until SIGINT or SIGTERM.
+    """Serve until SIGINT or SIGTERM; `phone` answers calls for as long.
 
     `load` makes the engine on a thread of its own, counting in the metrics it is given; until it returns the
     health checks are answered and everything else is told to wait. After a signal new speech is refused and
@@ -179,7 +180,8 @@ async def serve(
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, life.stop)
     try:
-        await life.run(listener, load)
+        async with phone(gate) if phone else contextlib.nullcontext():
+            await life.run(listener, load)
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)

@@ -19,7 +19,7 @@ from typing import NoReturn
 
 from xtts_rtc.audio.encode import ENCODINGS
 from xtts_rtc.audio.resample import RATES_HZ
-from xtts_rtc.composition import engine_of
+from xtts_rtc.composition import engine_of, phone_of
 from xtts_rtc.errors import ConfigError, InvalidParameter, MissingExtra, XttsRtcError
 from xtts_rtc.settings import Settings, load_settings
 from xtts_rtc.types import LANGUAGES
@@ -183,8 +183,9 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--self-call", action="store_true", help="a recorded caller calls the agent and measures it")
     parser.add_argument("--text", help="what to say in the room")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="keep what the listener recorded here")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="for what was recorded and measured")
     parser.set_defaults(run=_in_module("xtts_rtc.demo"))
 
 
@@ -237,6 +238,7 @@ def _serve(args: argparse.Namespace) -> int:
             guards=guards,
             output_dir=server.output_dir,
             grace_s=server.grace_s,
+            phone=phone_of(settings),
         )
     )
     return 0

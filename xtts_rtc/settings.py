@@ -50,7 +50,14 @@ def _split(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _as_keys(value: object) -> object:
+    """YAML reads the keys of a phone as numbers."""
+    return {str(key): text for key, text in value.items()} if isinstance(value, dict) else value
+
+
 Origins = Annotated[tuple[_Origin, ...], BeforeValidator(_split)]
+_Key = Annotated[str, StringConstraints(pattern=r"^[0-9A-D*#]$")]
+Phrases = Annotated[dict[_Key, Annotated[str, StringConstraints(min_length=1)]], BeforeValidator(_as_keys)]
 
 
 class _Section(BaseModel):
@@ -158,6 +165,24 @@ class ServerSettings(_Section):
     """Where /tts keeps a file for who asks for JSON."""
 
 
+class AudioSocketSettings(_Section):
+    """How `serve` answers the phone calls of an Asterisk; None stands for what `voices` says."""
+
+    host: str = Field(default="127.0.0.1", min_length=1)
+    port: int | None = Field(default=None, ge=0, le=65535)
+    """None: no calls."""
+    greeting: str = Field(default="Hello. You can interrupt me at any time.", min_length=1)
+    phrases: Phrases = Field(default={}, description="texts by key: 0-9, A-D, * or #")
+    voice: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_-]{1,64}$", description="1 to 64 of A-Z a-z 0-9 _ -")
+    language: Literal[LANGUAGES] | None = None  # type: ignore[valid-type]
+    is_interruptible: bool = True
+    hangs_up: bool = True
+    listen_s: float = Field(default=5.0, gt=0, le=3600, allow_inf_nan=False)
+    max_calls: int = Field(default=16, ge=1, le=1024)
+    silent_s: float = Field(default=60.0, gt=0, le=86_400, allow_inf_nan=False)
+    longest_s: float = Field(default=3600.0, gt=0, le=86_400, allow_inf_nan=False)
+
+
 VARIABLES: Mapping[str, tuple[str, str]] = {
     "XTTS_MODEL": ("model", "name"),
     "XTTS_DEVICE": ("model", "device"),
@@ -200,6 +225,7 @@ class Settings(BaseSettings):
     voices: VoiceSettings = VoiceSettings()
     sampling: SamplingSettings = SamplingSettings()
     server: ServerSettings = ServerSettings()
+    audiosocket: AudioSocketSettings = AudioSocketSettings()
 
     @classmethod
     def settings_customise_sources(
@@ -223,6 +249,7 @@ _SECTIONS: Mapping[str, type[_Section]] = {
     "voices": VoiceSettings,
     "sampling": SamplingSettings,
     "server": ServerSettings,
+    "audiosocket": AudioSocketSettings,
 }
 
 
@@ -359,6 +386,7 @@ def _nearest(name: str, known: Sequence[str]) -> str:
 
 __all__ = [
     "VARIABLES",
+    "AudioSocketSettings",
     "EngineSettings",
     "ModelSettings",
     "SamplingSettings",
