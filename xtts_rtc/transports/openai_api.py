@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from xtts_rtc.api import Engine
 from xtts_rtc.audio.encode import find_encoding
 from xtts_rtc.errors import InvalidParameter, InvalidRequest, UnsupportedMedia, XttsRtcError
-from xtts_rtc.http_answer import StreamedSpeech, Utterance, invalid_body, retry_headers
+from xtts_rtc.http_answer import Seed, StreamedSpeech, Utterance, error_headers, invalid_body
 from xtts_rtc.types import LANGUAGES, MAX_UTTERANCE_CHARS, OUTPUT_HZ, SamplingParams, Speech
 
 MODEL = "xtts"
@@ -47,7 +47,10 @@ class SpeechBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
-    model: str = Field(description="GET /v1/models lists them; all mean the one that is loaded.")
+    model: str = Field(
+        description="GET /v1/models lists them; all mean the one that is loaded.",
+        json_schema_extra={"enum": [MODEL, *ALIASES]},  # not a Literal: another one is 404 and not 400
+    )
     input: str = Field(max_length=MAX_UTTERANCE_CHARS, pattern=r"\S", description="What to say.")
     voice: str | VoiceId = Field(description="The id of a voice: GET /v1/voices lists them.")
     response_format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm"] = Field(
@@ -65,7 +68,7 @@ class SpeechBody(BaseModel):
         default=None, max_length=0, description="The model takes none; a text here is refused."
     )
     language: Literal[LANGUAGES] = "en"  # type: ignore[valid-type]
-    seed: int | None = Field(default=None, ge=0, lt=2**63, description="Equal seeds give equal audio; null: any.")
+    seed: Seed | None = Field(default=None, description="Equal seeds give equal audio; null: any.")
 
 
 class Model(BaseModel):
@@ -209,7 +212,7 @@ def openai_router(engine: Engine) -> APIRouter:
 def refuse(error: XttsRtcError, *, param: str | None = None) -> Response:
     """An error in OpenAI's form, with the status that OpenAI gives it."""
     status = 400 if isinstance(error, InvalidRequest) and error.status == 422 else error.status
-    return JSONResponse(_error_body(error, param), status_code=status, headers=retry_headers(error))
+    return JSONResponse(_error_body(error, param), status_code=status, headers=error_headers(error))
 
 
 class ModelNotFound(InvalidRequest):
@@ -272,7 +275,7 @@ def _answers() -> dict[int | str, dict[str, Any]]:
     """The answers to a request for speech, as OpenAPI describes them."""
     audio: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
     kinds = ("audio/mpeg", "audio/ogg", "audio/aac", "audio/flac", "audio/wav", "audio/pcm")
-    events = {"text/event-stream": {"schema": {"type": "string"}}}
+    events: dict[str, Any] = {"text/event-stream": {}}
     errors = {
         400: "No text, or a parameter out of its range",
         401: "The key is missing or wrong",
