@@ -252,7 +252,7 @@ def test_serve_passes_every_option_on(engine: FakeEngine, monkeypatch: pytest.Mo
     guards = seen.pop("guards")
     assert seen == {
         "host": "127.0.0.2", "port": 0, "grace_s": 3.0, "output_dir": Path("kept"), "log_format": "json",
-        "engine": engine,
+        "engine": engine, "phone": None,
     }  # fmt: skip
     assert [guards.keys.name_of(key) for key in ("k", "0123456789abcdef", "")] == ["default", "anna", None]
     assert guards == Guards(
