@@ -38,7 +38,7 @@ FLAGS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # its event loop stands in the way of every async test that follows
 def browser() -> Iterator[Browser]:
     """Debian's Chromium, or Chrome; `make test` installs one where there is none."""
     from playwright.sync_api import sync_playwright
@@ -123,6 +123,11 @@ class Visit:
         for block in blocks:
             pcm[block["frame"] - first :][:BLOCK] = block["samples"]
         return pcm
+
+    def forget(self) -> None:
+        """Drop what was heard so far, once the fade of a stop has come through."""
+        self.page.wait_for_timeout(300)
+        self.page.evaluate("void (window.captured.blocks.length = 0)")
 
     def silent_after_stop_s(self) -> float:
         """From the last Stop until the last sound, on the clock of the audio."""

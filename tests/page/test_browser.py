@@ -105,7 +105,7 @@ def test_a_second_click_speaks_again_from_the_beginning(visit: Open) -> None:
             shown.state("stopped")
         assert shown.text("#toggle") == "Speak"
         shown.page.fill("#text", "Short.")
-        shown.page.evaluate("window.captured.blocks.length = 0")
+        shown.forget()
         shown.page.click("#toggle")
         shown.state("done")
         sent, heard = shown.sent(), shown.heard()
@@ -229,7 +229,7 @@ def test_a_phone_on_plain_http_speaks_without_the_audio_thread(visit: Open) -> N
         shown.state("stopped")
         wait_until(lambda: tone.num_streams == 0)
         shown.page.fill("#text", "Short.")
-        shown.page.evaluate("window.captured.blocks.length = 0")
+        shown.forget()
         shown.page.tap("#toggle")
         shown.state("done")
         assert_heard_as_sent(shown.heard(), shown.sent())
