@@ -12,23 +12,21 @@ FROM python:${PYTHON} AS packages
 ARG RUNTIME
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 WORKDIR /src
-ENV PATH=/opt/venv/bin:$PATH PIP_CACHE_DIR=/var/cache/pip PIP_DISABLE_PIP_VERSION_CHECK=1
+ENV PATH=/opt/venv/bin:$PATH PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/venv
 COPY requirements requirements
-RUN --mount=type=cache,target=/var/cache/pip \
-    case "$RUNTIME" in cpu) lock=runtime ;; cuda) lock=cuda ;; *) echo "RUNTIME is cpu or cuda" >&2; exit 2 ;; esac \
-    && pip install --no-deps --require-hashes -r "requirements/$lock.lock"
+RUN case "$RUNTIME" in cpu) lock=runtime ;; cuda) lock=cuda ;; *) echo "RUNTIME is cpu or cuda" >&2; exit 2 ;; esac \
+    && pip install --no-cache-dir --no-deps --require-hashes -r "requirements/$lock.lock"
 COPY pyproject.toml README.md LICENSE ./
 COPY xtts_rtc xtts_rtc
 COPY livekit livekit
 # The build back-end comes from the lock as well, and stays out of the image.
-RUN --mount=type=cache,target=/var/cache/pip \
-    python -m venv /opt/build \
+RUN python -m venv /opt/build \
     && awk '/^[a-z]/ {wanted = /^(hatchling|packaging|pathspec|pluggy|trove-classifiers)==/} wanted' \
         requirements/dev.lock > /opt/build/build.lock \
-    && /opt/build/bin/pip install --no-deps --require-hashes -r /opt/build/build.lock \
-    && /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /opt/build/wheels . \
-    && pip install --no-deps --no-index /opt/build/wheels/*.whl
+    && /opt/build/bin/pip install --no-cache-dir --no-deps --require-hashes -r /opt/build/build.lock \
+    && /opt/build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /opt/build/wheels . \
+    && pip install --no-cache-dir --no-deps --no-index /opt/build/wheels/*.whl
 
 FROM packages AS bundle
 # The embedded voice becomes graphs here, not at every first start.
