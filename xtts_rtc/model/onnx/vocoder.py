@@ -40,6 +40,8 @@ _WARMING_ORDER = (64, 32, 160, 48, 104, 80, 128)
 """Enough to begin with, then what helps most; until all are warm the next longer one is used."""
 _ASK_MS = 4
 """How often a running window asks whether anybody still wants it."""
+_MENDING_FRAMES = (3, 5)
+"""Lengths that no window has; each costs 10 ms, and 70 ms the first time."""
 TRIAL_FRAMES = 64
 _TRIALS = 3
 
@@ -91,6 +93,8 @@ class OpenVinoVocoder:
             parts = {"vocoder_head": "f32", "vocoder_body": "bf16", "vocoder_tail": "f32"}
         self._requests = [_compile(folder / f"{name}.onnx", hint, num_threads) for name, hint in parts.items()]
         self._warmed: list[int] = []
+        self._is_torn = False
+        self._mending = list(_MENDING_FRAMES)
 
     @property
     def max_frames(self) -> int:
@@ -98,8 +102,14 @@ class OpenVinoVocoder:
 
     def __call__(self, frames: Float32, speaker: Float32, is_unwanted: Callable[[], bool] = never) -> Float32:
         width, length = frames.shape
+        if self._is_torn:
+            self._mend(width)
         x = np.zeros((1, width, padded_length(length, self._warmed)), np.float32)
         x[0, :, :length] = frames
+        return self._run(x, speaker, length, is_unwanted)
+
+    def _run(self, x: Float32, speaker: Float32, length: int, is_unwanted: Callable[[], bool]) -> Float32:
+        self._is_torn = True  # until its end is reached
         given = {"speaker": speaker.reshape(1, -1, 1), "length": np.array([length], np.int64)}
         for index, request in enumerate(self._requests):
             request.start_async({"x" if index else "z": x, **given}, share_inputs=True)
@@ -111,14 +121,29 @@ class OpenVinoVocoder:
                 _let_end(request)
                 return np.zeros(0, np.float32)
             x = request.get_output_tensor(0).data
+        self._is_torn = False
         # The output tensor is the request's own memory: copy before the next call overwrites it.
         return np.array(x[0, 0, : length * FRAME_SAMPLES], np.float32)
+
+    def _mend(self, width: int) -> None:
+        """Make the graph whole again after an inference that was stopped half-way.
+
+        OpenVINO 2026.4 then takes a node for unchanged whose input is as long as in its last whole inference,
+        though its output was resized since: the next window fails, or is wrong without a word. A length that no
+        node has seen last, hence two that take turns, makes every node look anew.
+        """
+        self._mending.reverse()
+        length = self._mending[0]
+        self._run(np.zeros((1, width, length), np.float32), np.zeros(512, np.float32), length, never)
 
     def warm(self, width: int) -> bool:
         cold = [length for length in _WARMING_ORDER if length not in self._warmed]
         if cold:
             self._warmed.append(cold[0])
             self(np.zeros((width, cold[0]), np.float32), np.zeros(512, np.float32))
+        if len(cold) == 1:
+            for _ in _MENDING_FRAMES:
+                self._mend(width)
         return len(cold) > 1
 
 
