@@ -69,8 +69,8 @@ def whole(value: object) -> object:
 Whole = Annotated[int, BeforeValidator(whole)]
 """A whole number as JSON knows it: 50 and 50.0 are one, and a strict model would take only the first."""
 
-Seed = Annotated[int, Field(ge=0, le=2**63 - 1024), BeforeValidator(whole)]
-"""Up to the largest double below 2**63: OpenAPI writes its limits as floats, and one in between would be a lie."""
+Seed = Annotated[int, Field(ge=0, le=2**53 - 1), BeforeValidator(whole)]
+"""As far as every JSON reader keeps a number exact (RFC 8259, 6): a rounded seed is another take."""
 
 
 class ErrorBody(BaseModel):
