@@ -4,7 +4,7 @@ LIVEKIT := .tools/bin/livekit-server
 EXTRAS := cpu openvino torch livekit server webrtc zh ja ko demo dev
 COMPILE := .tools/uv/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-annotate --no-header
-.PHONY: demo test setup check bench lock browser
+.PHONY: demo test setup check bench lock voice browser
 
 demo: .venv/.done $(LIVEKIT)
 	$(BIN)/xtts-rtc demo $(ARGS)
@@ -28,6 +28,9 @@ check: .venv/.done
 
 bench: .venv/.done
 	$(BIN)/xtts-rtc bench $(ARGS)
+
+voice: .venv/.done  # the embedded voice, from text to checkpoint: hours; training/README.md
+	$(BIN)/python -m training.run $(ARGS)
 
 lock:  # keeps what is locked where pyproject.toml allows it; delete a line of the lock to raise that package
 	$(PYTHON) -m venv .tools/uv && .tools/uv/bin/pip install --quiet uv
