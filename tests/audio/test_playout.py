@@ -86,6 +86,19 @@ def test_it_does_not_begin_before_a_whole_frame_is_there(listener: Listener) -> 
     assert listener.hear(1).all()
 
 
+def test_a_run_begins_with_its_lead_or_when_it_has_waited_long_enough() -> None:
+    playout = Playout(HZ, FRAME, lead_samples=5 * FRAME, max_wait_frames=3)
+    playout.push(loud(2 * FRAME))
+    assert [bool(playout.frame().any()) for _ in range(4)] == [False, False, False, True]
+    early = Playout(HZ, FRAME, lead_samples=5 * FRAME, max_wait_frames=3)
+    early.push(loud(5 * FRAME))
+    assert early.frame().all()
+    whole = Playout(HZ, FRAME, lead_samples=5 * FRAME, max_wait_frames=3)
+    whole.push(loud(100))
+    whole.end_segment()
+    assert whole.frame()[:100].all()
+
+
 def test_a_cut_is_heard_in_the_next_frame_as_a_fade_of_5_ms(listener: Listener) -> None:
     listener.playout.push(loud(20 * FRAME))
     listener.hear(3)

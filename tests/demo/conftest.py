@@ -28,11 +28,6 @@ from xtts_rtc.transports.webrtc import Calls, IceOptions
 HZ = 48_000
 
 
-@pytest.fixture(autouse=True)
-def loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aioice.ice.get_host_addresses", lambda **kinds: ["127.0.0.1"])
-
-
 @pytest.fixture(scope="module")
 def embedded_engine() -> Iterator[Engine]:
     pytest.importorskip("onnxruntime")

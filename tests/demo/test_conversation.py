@@ -123,7 +123,7 @@ async def test_a_caller_who_speaks_up_is_heard_and_the_old_answer_is_gone(
     assert silent_ms < 600
     assert share_heard(words(SECOND), heard) >= 0.7
     assert share_heard(words(LONG), heard) < 0.2
-    assert words(model.asked[-1])[-3:] == ["the", "train", "leave"]
+    assert "train" in words(model.asked[-1])
 
 
 async def test_the_packaged_language_model_answers(embedded_engine: Engine, recogniser: Recogniser) -> None:

@@ -25,11 +25,6 @@ pytestmark = pytest.mark.net
 SDP = {"Content-Type": "application/sdp"}
 
 
-@pytest.fixture(autouse=True)
-def loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aioice.ice.get_host_addresses", lambda **kinds: ["127.0.0.1"])
-
-
 class Desk:
     """Calls behind HTTP; each caller hears nothing and is kept until it goes."""
 

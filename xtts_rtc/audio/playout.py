@@ -57,6 +57,8 @@ class Segment:
 class Playout:
     """Frames of `frame_samples` int16 at `hz`.
 
+    A run begins when `lead_samples` of it are there (at least a frame), when its segment is whole, or when it
+    has waited for `max_wait_frames`: what makes the audio gives the first bit earlier than it can go on.
     `on_started()` when the first sample of a segment goes out; `on_run(offset, samples)` when a stretch that
     was played without a break is over; `on_finished(samples, is_cut)` when a segment is over, with the
     number of its samples that were given out. The last two come one frame later, when the sound has ended.
@@ -68,6 +70,8 @@ class Playout:
         hz: int,
         frame_samples: int,
         *,
+        lead_samples: int = 0,
+        max_wait_frames: int = 0,
         on_started: Callable[[], None] = lambda: None,
         on_run: Callable[[int, int], None] = lambda offset, samples: None,
         on_finished: Callable[[int, bool], None] = lambda samples, is_cut: None,
@@ -76,6 +80,9 @@ class Playout:
         self.num_underruns = 0
         self.on_started, self.on_run, self.on_finished = on_started, on_run, on_finished
         self._hz = hz
+        self._lead = max(lead_samples, frame_samples)
+        self._max_wait = max_wait_frames
+        self._num_waited = 0
         self._fade = round(hz * FADE_MS / 1000)
         self._segments: deque[Segment] = deque()
         self._reports: deque[Callable[[], None]] = deque()
@@ -151,8 +158,7 @@ class Playout:
     def _fill(self, out: Int16, filled: int) -> None:
         while self._segments and filled < len(out):
             segment = self._segments[0]
-            # A first frame that is not full would be a gap right behind the first sound.
-            if not segment.is_ended and segment.num_pending < (1 if self._is_sounding else len(out) - filled):
+            if not self._may_go_on(segment, len(out) - filled):
                 break
             if not segment.is_started and segment.num_pending:
                 segment.is_started = True
@@ -165,6 +171,16 @@ class Playout:
             self._retire()
         if self._is_sounding and self._segments and filled < len(out):
             self._run_dry(out, filled)
+
+    def _may_go_on(self, segment: Segment, wanted: int) -> bool:
+        if segment.is_ended or self._is_sounding:
+            return segment.is_ended or segment.num_pending > 0
+        self._num_waited += segment.num_pending >= wanted
+        is_ready = segment.num_pending >= self._lead or self._num_waited > self._max_wait
+        if is_ready and segment.num_pending >= wanted:
+            self._num_waited = 0
+            return True
+        return False
 
     def _run_dry(self, out: Int16, filled: int) -> None:
         """The open segment has no more: what is in the frame ends in a fade."""

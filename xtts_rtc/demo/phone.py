@@ -1,6 +1,7 @@
 """A caller without a browser: a stock aiortc connection that speaks what it is given and keeps what it hears.
 
-It shares nothing with our side of the call but the wire: aiortc's own encoder, jitter buffer and data channel.
+It shares nothing with our side of the call but the wire (and the choice of 127.0.0.1): aiortc's own encoder, jitter
+buffer and data channel.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from av import AudioFrame
 
 from xtts_rtc.audio.frames import Int16
 from xtts_rtc.demo.ears import HZ, Ears, Heard
+from xtts_rtc.transports.webrtc.peer import LOOPBACK, gather_on
 
 _FRAME_SAMPLES = 960
 
@@ -105,11 +107,14 @@ class Phone(Ears):
 
 @contextlib.asynccontextmanager
 async def phoning(exchange: Exchange, *, limit_s: float = 10.0) -> AsyncIterator[Phone]:
-    """Connected and listening. Raises TimeoutError when no sound has come after `limit_s`."""
+    """Connected and listening, on 127.0.0.1. Raises TimeoutError when no sound has come after `limit_s`."""
     phone = Phone()
     phone.pc.addTrack(phone.mouth)
     phone.channel = channel = phone.pc.createDataChannel("events")
     channel.on("message", phone.take_event)
+    assert phone.pc.sctp is not None
+    for transport in (phone.pc.getSenders()[0].transport, phone.pc.sctp.transport):
+        gather_on(transport.transport, (LOOPBACK,))
     tracks: asyncio.Queue[MediaStreamTrack] = asyncio.Queue()
     phone.pc.on("track", tracks.put_nowait)
     listener: asyncio.Task[None] | None = None

@@ -52,7 +52,7 @@ def load_kit(settings: Settings, engine: Engine, *, num_calls: int = 4) -> Kit:
     return Kit(
         engine,
         MoonshineSTT(),
-        load_llm(num_calls),
+        load_llm(num_calls, instructions=INSTRUCTIONS),
         inference.VAD(min_silence_duration=0.3),
         settings.voices,
         settings.sampling,

@@ -7,6 +7,7 @@ when a line is complete, or at once when the session says that the speaker has s
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,6 +26,8 @@ _HZ = 16_000
 _PARTIAL_S = 0.5
 _LANGUAGE = LanguageCode("en")
 _SCALE = 1 / 32_768
+_STUTTER = re.compile(r"\b(\w+)(?:\W+\1\b){2,}", re.IGNORECASE)
+"""The tiny model sometimes repeats a line's last word for as long as it may: three in a row are one."""
 
 
 class MoonshineSTT(stt.STT[Never]):
@@ -107,7 +110,7 @@ class MoonshineStream(stt.RecognizeStream):
         return audio, not isinstance(item, rtc.AudioFrame)
 
     def _tell(self, line: Any) -> None:
-        text = line.text.strip()
+        text = _STUTTER.sub(r"\1", line.text.strip())
         if not text:
             return
         kind = stt.SpeechEventType.FINAL_TRANSCRIPT if line.is_complete else stt.SpeechEventType.INTERIM_TRANSCRIPT

@@ -57,12 +57,11 @@ class TurnClock:
             return None
         marks, stopped, self._stopped = self.marks, self._stopped, None
         moments = [stopped, self._decided, marks.llm_first_token, marks.first_clause, marks.first_audio, at]
-        steps, last = [], stopped
+        ends = [stopped]
         for moment in moments[1:]:
-            now = max(last, min(moment or last, at))
-            steps.append(round(1e3 * (now - last), 1))
-            last = now
-        return TurnReport(*steps, round(1e3 * (last - stopped), 1))
+            ends.append(max(ends[-1], min(moment or ends[-1], at)))
+        steps = [round(1e3 * (end - begin), 1) for begin, end in zip(ends, ends[1:], strict=False)]
+        return TurnReport(steps[0], steps[1], steps[2], steps[3], steps[4], round(1e3 * (ends[-1] - stopped), 1))
 
 
 __all__ = ["Marks", "TurnClock", "TurnReport"]

@@ -12,7 +12,7 @@ import json
 import logging
 import uuid
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -22,6 +22,7 @@ from aiortc import (
     RTCConfiguration,
     RTCDataChannel,
     RTCIceServer,
+    RTCIceTransport,
     RTCPeerConnection,
     RTCRtpSender,
     RTCRtpTransceiver,
@@ -36,6 +37,10 @@ from xtts_rtc.errors import InvalidRequest
 from xtts_rtc.transports.webrtc.track import FRAME_SAMPLES, HZ, PacedTrack, microphone
 
 LOOPBACK = "127.0.0.1"
+LEAD_SAMPLES = HZ // 10
+MAX_WAIT_FRAMES = 10
+"""An engine's first chunk is 50 ms, its second comes 100 to 200 ms later on two cores: sent at once, every
+sentence would begin with a stutter."""
 _JITTER_PACKETS = 4
 _CLOSE_S = 5.0
 _MAX_WAITING_EVENTS = 256
@@ -86,7 +91,7 @@ class Peer:
     def __init__(self, options: Mapping[str, str] | None = None) -> None:
         self.id = uuid.uuid4().hex
         self.options = dict(options or {})
-        self.playout = Playout(HZ, FRAME_SAMPLES)
+        self.playout = Playout(HZ, FRAME_SAMPLES, lead_samples=LEAD_SAMPLES, max_wait_frames=MAX_WAIT_FRAMES)
         self.connected = asyncio.Event()
         self.closed = asyncio.Event()
         self.on_event: Callable[[dict[str, Any]], None] = lambda event: None
@@ -122,17 +127,13 @@ class Peer:
         return str(pc.localDescription.sdp)
 
     def _prepare(self, transceiver: RTCRtpTransceiver, addresses: list[str]) -> None:
-        """Two things that aiortc 1.16 has no option for."""
+        """What aiortc 1.16 has no option for."""
         receiver = transceiver.receiver
         self._incoming = receiver.track
         # Its own buffer holds every packet back by 80 ms, and after a loss by 320 ms for good. What is
         # played through a machine's ear needs order only: 20 ms, and 80 ms after a loss.
         receiver._RTCRtpReceiver__jitter_buffer = JitterBuffer(_JITTER_PACKETS)  # type: ignore[attr-defined]
-        connection = receiver.transport.transport.iceGatherer._connection
-        gather = connection.get_component_candidates
-        connection.get_component_candidates = lambda component, **found: gather(  # type: ignore[method-assign]
-            component=component, addresses=addresses
-        )
+        gather_on(receiver.transport.transport, addresses)
 
     async def microphone(self) -> AsyncIterator[Int16]:
         """What the caller says: int16 [S] mono at 48 kHz, without gaps, until the connection ends."""
@@ -192,6 +193,18 @@ class Peer:
                 self.on_event(event)
 
 
+def gather_on(transport: RTCIceTransport, addresses: Sequence[str]) -> None:
+    """Listen on these local addresses only; to be called before the local description is set.
+
+    aiortc takes every address of the machine, but never 127.0.0.1.
+    """
+    connection = transport.iceGatherer._connection
+    gather = connection.get_component_candidates
+    connection.get_component_candidates = lambda component, **found: gather(  # type: ignore[method-assign]
+        component=component, addresses=list(addresses)
+    )
+
+
 def _require_audio(offer: str) -> None:
     lines = offer.splitlines()
     kinds = [line[2:].split(" ")[0] for line in lines if line.startswith("m=")]
@@ -208,4 +221,4 @@ def _without_mdns(offer: str) -> str:
     return "".join(plain if any(line.startswith("a=candidate:") for line in plain) else lines)
 
 
-__all__ = ["LOOPBACK", "BadOffer", "IceOptions", "IceServer", "Peer"]
+__all__ = ["LOOPBACK", "BadOffer", "IceOptions", "IceServer", "Peer", "gather_on"]
