@@ -45,6 +45,8 @@ async def test_a_key_has_its_share_and_leaves_the_rest_to_others(engine: Engine)
     annas = [speak(gate, "anna"), speak(gate, "anna")]
     with pytest.raises(EngineFull, match="'anna' speaks 2 times"):
         speak(gate, "anna")
+    text, _ = gate.metrics.exposition(await gate.status())
+    assert b'xtts_errors_total{code="engine_full"} 1.0' in text
     assert (await hear(speak(gate, "ben")))[-1].is_final
     await hear(annas[0])
     assert (await hear(speak(gate, "anna")))[-1].is_final

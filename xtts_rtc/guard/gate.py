@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from xtts_rtc.api import Engine
-from xtts_rtc.errors import EngineFull, EngineUnavailable
+from xtts_rtc.errors import EngineFull, EngineUnavailable, XttsRtcError
 from xtts_rtc.guard.context import CALLER
 from xtts_rtc.types import OUTPUT_HZ, EngineStatus, SamplingParams, Speech, SpeechChunk, StreamMetrics
 
@@ -62,10 +62,12 @@ class GatedEngine(Engine):
         sample_rate: int = OUTPUT_HZ,
         realtime: bool = True,
     ) -> Speech:
-        engine, caller = self._behind(), CALLER.get()
-        most = self._max_streams_per_key
-        if caller and most is not None and self._num_running(caller) >= most:
-            raise EngineFull(f"the key '{caller}' speaks {most} times at once, which is its limit; try again later")
+        caller = CALLER.get()
+        try:
+            engine = self._admit(caller)
+        except XttsRtcError as error:
+            self.metrics.refused(error)
+            raise
         speech = engine.open(
             voice=voice, language=language, sampling=sampling, sample_rate=sample_rate, realtime=realtime
         )
@@ -109,6 +111,12 @@ class GatedEngine(Engine):
         if self._closed_for or self._engine is None:
             raise EngineUnavailable(self._closed_for)
         return self._engine
+
+    def _admit(self, caller: str) -> Engine:
+        engine, most = self._behind(), self._max_streams_per_key
+        if caller and most is not None and self._num_running(caller) >= most:
+            raise EngineFull(f"the key '{caller}' speaks {most} times at once, which is its limit; try again later")
+        return engine
 
     def _num_running(self, caller: str) -> int:
         return sum(speech.caller == caller and not speech.is_idle for speech in self._speeches)
