@@ -89,14 +89,14 @@ def test_a_window_that_was_stopped_spoils_none_after_it(
     whole = open_vocoder(tiny_bundles["fp32"], name, num_threads=1)
     rng = np.random.default_rng(5)
     num_stopped = 0
-    for seed in range(30):
-        frames, speaker = noise(int(rng.choice((30, 60, 100))), seed)
+    for seed in range(20):
+        frames, speaker = noise(int(rng.choice((30, 60))), seed)
         asked = itertools.count()
         patience = int(rng.integers(0, 40))
         num_stopped += stopped(frames, speaker, lambda: next(asked) >= patience).size == 0  # noqa: B023
-        frames, speaker = noise(int(rng.choice((30, 60, 100))), seed)
+        frames, speaker = noise(int(rng.choice((30, 60))), seed)
         np.testing.assert_array_equal(stopped(frames, speaker), whole(frames, speaker))
-    assert num_stopped > 10
+    assert num_stopped > 5
 
 
 def test_speed_must_be_worth_the_loss() -> None:
