@@ -50,7 +50,7 @@ def test_the_kernel_holds_little_audio_for_a_slow_client() -> None:
 @contextlib.asynccontextmanager
 async def living(
     load: Callable[[Metrics], Engine], **options: Any
-) -> AsyncIterator[tuple[httpx.AsyncClient, asyncio.Task[None]]]:
+) -> AsyncIterator[tuple[httpx.AsyncClient, asyncio.Task[bool]]]:
     """`serve` in this process, and a client of it; ended with a signal if it still runs."""
     port = free_port()
     serving = asyncio.create_task(app.serve(load, port=port, **options))
@@ -217,13 +217,19 @@ def test_sigterm_in_mid_speech_of_the_real_program_ends_it_cleanly(tmp_path: Pat
     assert "secret" not in text and "spoken" not in text and "Traceback" not in text
 
 
-def test_a_signal_while_it_loads_ends_the_program_too(tmp_path: Path) -> None:
-    for number_of_signals in (1, 2):
-        server = _starting(tmp_path / f"log{number_of_signals}")
-        for _ in range(number_of_signals):
-            server.terminate()
-            time.sleep(0.05)
-        assert server.wait(START_S) == 0
+def test_a_signal_while_it_loads_ends_the_program_when_it_has_loaded(tmp_path: Path) -> None:
+    server = _starting(tmp_path / "log")
+    server.terminate()
+    assert server.wait(START_S) == 0
+
+
+def test_a_second_signal_while_it_loads_ends_the_program_at_once(tmp_path: Path) -> None:
+    server = _starting(tmp_path / "log")
+    server.terminate()
+    time.sleep(0.02)
+    server.terminate()
+    # It once was -6: the interpreter took the libraries down under the thread that loads.
+    assert server.wait(START_S) in (0, 130)
 
 
 def _starting(log: Path) -> subprocess.Popen[bytes]:

@@ -238,8 +238,9 @@ def test_serve_passes_every_option_on(engine: FakeEngine, monkeypatch: pytest.Mo
 
     seen: dict[str, Any] = {}
 
-    async def serve(load: Callable[[Metrics], Engine], **given: object) -> None:
+    async def serve(load: Callable[[Metrics], Engine], **given: object) -> bool:
         seen.update(given, engine=load(Metrics()))
+        return True
 
     monkeypatch.setattr(app, "serve", serve)
     monkeypatch.setattr("xtts_rtc.guard.logs.configure", lambda log_format: seen.update(log_format=log_format))

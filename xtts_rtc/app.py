@@ -157,13 +157,15 @@ async def serve(
     output_dir: Path | None = DEFAULT_OUTPUT_DIR,
     grace_s: float = DEFAULT_GRACE_S,
     phone: Callable[[Engine], contextlib.AbstractAsyncContextManager[object]] | None = None,
-) -> None:
-    """Serve until SIGINT or SIGTERM; `phone` answers calls for as long.
+) -> bool:
+    """Serve until SIGINT or SIGTERM; `phone` answers calls for as long. False: at a second signal
+    the engine was still being loaded.
 
     `load` makes the engine on a thread of its own, counting in the metrics it is given; until it returns the
     health checks are answered and everything else is told to wait. After a signal new speech is refused and
     running speech may end for `grace_s` seconds; a second signal ends it at once. Raises OSError, and what
-    `load` raises.
+    `load` raises. After False a thread still runs inside the model's libraries, and the interpreter must not
+    take them down under it: end the process with `os._exit`.
     """
     guards = guards or Guards()
     listener = listen(host, port)
@@ -181,7 +183,7 @@ async def serve(
         loop.add_signal_handler(number, life.stop)
     try:
         async with phone(gate) if phone else contextlib.nullcontext():
-            await life.run(listener, load)
+            return await life.run(listener, load)
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
@@ -207,7 +209,8 @@ class _Life:
         self._gate.close_gate()
         self._is_asked.set()
 
-    async def run(self, listener: socket.socket, load: Callable[[Metrics], Engine]) -> None:
+    async def run(self, listener: socket.socket, load: Callable[[Metrics], Engine]) -> bool:
+        """As `serve`."""
         loading = asyncio.get_running_loop().create_future()
         loading.add_done_callback(self._take)
         arguments = (load, self._gate.metrics, loading)
@@ -225,6 +228,7 @@ class _Life:
             self._has_ended = True
         if loading.done():
             loading.result()
+        return loading.done()
 
     def _take(self, loading: asyncio.Future[Engine]) -> None:
         if loading.exception() is not None:

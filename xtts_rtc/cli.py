@@ -230,17 +230,17 @@ def _serve(args: argparse.Namespace) -> int:
         raise ConfigError("serve runs an engine of its own; take the url (XTTS_URL, --url) away")
     guards = app.guards_of(settings)
     configure(server.log_format)
-    asyncio.run(
-        app.serve(
-            lambda metrics: engine_of(settings, metrics=metrics),
-            host=server.host,
-            port=server.port,
-            guards=guards,
-            output_dir=server.output_dir,
-            grace_s=server.grace_s,
-            phone=phone_of(settings),
-        )
+    serving = app.serve(
+        lambda metrics: engine_of(settings, metrics=metrics),
+        host=server.host,
+        port=server.port,
+        guards=guards,
+        output_dir=server.output_dir,
+        grace_s=server.grace_s,
+        phone=phone_of(settings),
     )
+    if not asyncio.run(serving):
+        os._exit(_INTERRUPTED)
     return 0
 
 

@@ -26,7 +26,7 @@ async def engine(no_leaked_tasks: None) -> AsyncIterator[Engine]:
 async def talk(port: int, *parts: bytes, pause_s: float = 0.0) -> bytes:
     """Send the parts and return what comes until the server closes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    received = asyncio.create_task(reader.read())
+    received = asyncio.create_task(_all_of(reader))
     try:
         for part in parts:
             writer.write(part)
@@ -38,10 +38,19 @@ async def talk(port: int, *parts: bytes, pause_s: float = 0.0) -> bytes:
         pass
     try:
         return await asyncio.wait_for(received, 5)
-    except ConnectionError:
-        return b"reset"
     finally:
         writer.close()
+
+
+async def _all_of(reader: asyncio.StreamReader) -> bytes:
+    """Up to the end or to a reset, which is what a peer gets that goes on sending after the answer."""
+    received = b""
+    try:
+        while data := await reader.read(65536):
+            received += data
+    except ConnectionError:
+        pass
+    return received
 
 
 def parse(answer: bytes) -> tuple[int, str]:
