@@ -4,13 +4,18 @@ LIVEKIT := .tools/bin/livekit-server
 EXTRAS := cpu openvino torch livekit server webrtc zh ja ko demo dev
 COMPILE := .tools/uv/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-annotate --no-header
-.PHONY: demo test setup check bench lock
+.PHONY: demo test setup check bench lock voice browser
 
 demo: .venv/.done $(LIVEKIT)
 	$(BIN)/xtts-rtc demo $(ARGS)
 
-test: .venv/.done $(LIVEKIT)
+test: .venv/.done $(LIVEKIT) browser
 	$(BIN)/pytest -m "not weights and not gpu" $(ARGS)
+
+browser:  # Chromium or Chrome, and Node for the page's modules: taken as they are, else from Debian's packages
+	@{ command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null && command -v node >/dev/null || \
+	{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -qq chromium nodejs >/dev/null; } || \
+	{ echo "make test needs Chromium and Node: apt-get install chromium nodejs, or run it as root" >&2; exit 1; }
 
 setup: .venv/.done
 
@@ -24,10 +29,14 @@ check: .venv/.done
 bench: .venv/.done
 	$(BIN)/xtts-rtc bench $(ARGS)
 
+voice: .venv/.done  # the embedded voice, from text to checkpoint: hours; training/README.md
+	$(BIN)/python -m training.run $(ARGS)
+
 lock:  # keeps what is locked where pyproject.toml allows it; delete a line of the lock to raise that package
 	$(PYTHON) -m venv .tools/uv && .tools/uv/bin/pip install --quiet uv
 	$(COMPILE) $(EXTRAS:%=--extra %) -o requirements/dev.lock
 	$(COMPILE) --extra cpu --extra livekit --extra server -o requirements/runtime.lock
+	$(COMPILE) --extra torch --extra livekit --extra server -c requirements/dev.lock -o requirements/cuda.lock
 
 .venv/.done: requirements/dev.lock pyproject.toml
 	$(PYTHON) -c 'import sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit("needs Python 3.11 to 3.13: make PYTHON=...")'

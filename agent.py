@@ -1,22 +1,24 @@
-"""A LiveKit worker that speaks: it greets, says what is written to it, and stops when the next line comes.
+"""A LiveKit worker: a voice agent that listens, answers, and stops when somebody speaks up.
 
     python agent.py dev | start | console | connect | download-files
 
 Reads configs/agent.yaml, `.env` and the environment: LIVEKIT_URL, LIVEKIT_API_KEY, LIVEKIT_API_SECRET for
-the rooms, XTTS_URL and XTTS_API_KEY for an engine server. Without XTTS_URL each job loads its own engine.
+the rooms, XTTS_URL and XTTS_API_KEY for an engine server, OPENAI_BASE_URL, OPENAI_API_KEY and OPENAI_MODEL
+for the language model. Without XTTS_URL each job loads its own engine, without OPENAI_* a small model.
 """
 
 from pathlib import Path
 
-from livekit.agents import Agent, AgentServer, AgentSession, JobContext, JobProcess, cli
-from livekit.agents.voice.room_io import AudioOutputOptions, RoomOptions, TextInputEvent, TextInputOptions
+from livekit.agents import AgentServer, JobContext, JobProcess, cli
+from livekit.agents.voice.room_io import AudioOutputOptions, RoomOptions
 
-from livekit.plugins import xtts
 from xtts_rtc.composition import engine_of
+from xtts_rtc.demo.session import GREETING, Conversation, Kit, build_session, load_kit
 from xtts_rtc.server_status import server_status
 from xtts_rtc.settings import Settings, load_settings
 
-GREETING = "Hello! Write to me and I will say it. Write again and I will stop."
+TRACK_HZ = 48_000
+"""At LiveKit's default of 24 kHz the voice would be resampled down and up again."""
 
 
 def settings() -> Settings:
@@ -24,29 +26,19 @@ def settings() -> Settings:
 
 
 def prepare(process: JobProcess) -> None:
-    """Before a job's process takes a room: connect to the engine server, or load the engine here."""
+    """Before a job's process takes a room: load the models, and the engine or a connection to its server."""
     chosen = settings()
-    engine = process.userdata["engine"] = engine_of(chosen)
-    voices = chosen.voices
-    options = chosen.sampling.model_dump()
-    process.userdata["voice"] = xtts.TTS(voice=voices.voice, language=voices.language, engine=engine, **options)
-
-
-async def say_it(session: AgentSession[None], line: TextInputEvent) -> None:
-    await session.interrupt()
-    session.say(line.text)
+    process.userdata["kit"] = load_kit(chosen, engine_of(chosen), num_calls=1)
 
 
 async def enter(job: JobContext) -> None:
     """One room."""
-    voice = job.proc.userdata["voice"]
-    job.add_shutdown_callback(voice.aclose)
-    job.add_shutdown_callback(job.proc.userdata["engine"].aclose)
-    session: AgentSession[None] = AgentSession(tts=voice, vad=None, turn_handling={"turn_detection": None})
-    # The track is 48 kHz; at LiveKit's default of 24 kHz the voice would be resampled down and up again.
-    sound = AudioOutputOptions(sample_rate=voice.sample_rate)
-    options = RoomOptions(audio_output=sound, text_input=TextInputOptions(text_input_cb=say_it))
-    await session.start(Agent(instructions=""), room=job.room, room_options=options)
+    kit: Kit = job.proc.userdata["kit"]
+    job.add_shutdown_callback(kit.engine.aclose)
+    job.add_shutdown_callback(kit.aclose)
+    options = RoomOptions(audio_output=AudioOutputOptions(sample_rate=TRACK_HZ))
+    session = build_session(kit)
+    await session.start(Conversation(kit.voices.language), room=job.room, room_options=options)
     await session.say(GREETING)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-_SLOW = ("bench", "model/onnx", "model/test_convert.py", "model/torch", "reference", "room", "transports")
+_SLOW = ("bench", "demo", "model/onnx", "model/test_convert.py", "model/torch", "reference", "room", "transports")
 SLOW_ROOMS = tuple(Path(__file__).parent / room for room in _SLOW)
 """All of their tests are slow: a built model, a server, or a package that takes seconds to import."""
 

@@ -24,6 +24,10 @@ class FakeSpeech:
     def metrics(self) -> StreamMetrics | None:
         return None
 
+    @property
+    def is_idle(self) -> bool:
+        return self.is_closed
+
     def push_text(self, text: str) -> None:
         self.text += text
 

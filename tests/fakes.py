@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Collection
+from dataclasses import replace
 
 import numpy as np
 
 from xtts_rtc.api import Engine
 from xtts_rtc.app import create_server, listen
 from xtts_rtc.engine.tone import ToneBackend
+from xtts_rtc.guard.guards import Guards
+from xtts_rtc.guard.keys import KeyRing
 from xtts_rtc.text.segmenter import Segmenter
 from xtts_rtc.types import Float32, Segment, Speech, SpeechChunk
 
@@ -69,11 +72,17 @@ def tone_engine(
     )
 
 
+NO_GUARDS = Guards()
+
+
 @contextlib.asynccontextmanager
-async def serving(engine: Engine, *, port: int = 0, api_key: str | None = None) -> AsyncIterator[int]:
+async def serving(
+    engine: Engine, *, port: int = 0, api_key: str | None = None, guards: Guards = NO_GUARDS
+) -> AsyncIterator[int]:
     """The engine server on 127.0.0.1, in this event loop; gives its port."""
     listener = listen("127.0.0.1", port)
-    server = create_server(engine, api_key=api_key)
+    guards = replace(guards, keys=KeyRing({"default": api_key})) if api_key else guards
+    server = create_server(engine, guards=guards)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         while not server.started:

@@ -9,14 +9,19 @@ import subprocess
 import sys
 import types
 import wave
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.fake_engine import FakeEngine
 from xtts_rtc import bench, cli, doctor
+from xtts_rtc.api import Engine
 from xtts_rtc.errors import EngineUnavailable, GenerationFailed
+from xtts_rtc.guard.guards import Guards
+from xtts_rtc.metrics import Metrics
 from xtts_rtc.settings import Settings
 
 ENGLISH_CLIP_HZ = 24_000
@@ -32,7 +37,7 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
     fake = FakeEngine()
-    monkeypatch.setattr(cli, "engine_of", lambda settings: fake)
+    monkeypatch.setattr(cli, "engine_of", lambda settings, metrics=None: fake)
     return fake
 
 
@@ -96,7 +101,7 @@ def test_say_reads_standard_input(engine: FakeEngine, monkeypatch: pytest.Monkey
         [],
         ["say"],
         ["say", "x"],
-        ["say", "x", "-o", "a.wav", "--rate", "44100"],
+        ["say", "x", "-o", "a.wav", "--rate", "12345"],
         ["say", "x", "-o", "a.wav", "--language", "xx"],
         ["say", "x", "-o", "a.wav", "--encoding", "zip"],
         ["serve", "--port", "many"],
@@ -228,18 +233,33 @@ def test_serve_refuses_to_stand_in_for_another_server(capsys: pytest.CaptureFixt
     assert "serve runs an engine of its own" in capsys.readouterr().err
 
 
-def test_serve_passes_address_and_key(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_serve_passes_every_option_on(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from xtts_rtc import app
 
-    seen: dict[str, object] = {}
+    seen: dict[str, Any] = {}
 
-    async def serve(engine: FakeEngine, **given: object) -> None:
-        seen.update(given)
+    async def serve(load: Callable[[Metrics], Engine], **given: object) -> bool:
+        seen.update(given, engine=load(Metrics()))
+        return True
 
     monkeypatch.setattr(app, "serve", serve)
+    monkeypatch.setattr("xtts_rtc.guard.logs.configure", lambda log_format: seen.update(log_format=log_format))
     monkeypatch.setenv("XTTS_API_KEY", "k")
-    assert cli.main(["serve", "--host", "127.0.0.2", "--port", "0"]) == 0
-    assert seen == {"host": "127.0.0.2", "port": 0, "api_key": "k"}
+    (tmp_path / "keys").write_text("anna:0123456789abcdef\n")
+    options = f"--host 127.0.0.2 --port 0 --grace 3 --log-format json --api-keys-file {tmp_path / 'keys'}"
+    options += " --max-streams-per-key 2 --header-s 4 --body-s 5 --max-header-bytes 6000 --max-body-bytes 7000"
+    options += " --max-upload-bytes 8000 --max-connections 9 --cors-origins https://a.example --output-dir kept"
+    assert cli.main(["serve", *options.split()]) == 0
+    guards = seen.pop("guards")
+    assert seen == {
+        "host": "127.0.0.2", "port": 0, "grace_s": 3.0, "output_dir": Path("kept"), "log_format": "json",
+        "engine": engine, "phone": None,
+    }  # fmt: skip
+    assert [guards.keys.name_of(key) for key in ("k", "0123456789abcdef", "")] == ["default", "anna", None]
+    assert guards == Guards(
+        keys=guards.keys, max_streams_per_key=2, header_s=4, body_s=5, max_header_bytes=6000, max_body_bytes=7000,
+        max_upload_bytes=8000, max_connections=9, cors_origins=("https://a.example",),
+    )  # fmt: skip
 
 
 def test_doctor_reports_a_bad_option_instead_of_failing_on_it(

@@ -278,6 +278,20 @@ async def test_closing_the_client_cancels_what_runs(engine: Engine) -> None:
             client.open(StreamRequest())
 
 
+async def test_closing_without_a_loop_ends_what_runs_with_an_error(engine: Engine) -> None:
+    async with serving(engine) as port:
+        remote = Engine.connect(f"http://127.0.0.1:{port}/")
+        speech = remote.open()
+        speech.push_text(TEXT * 50)
+        await anext(aiter(speech))
+        await asyncio.to_thread(remote.close)
+        async with asyncio.timeout(5):
+            with pytest.raises(EngineUnavailable, match="closed"):
+                await hear(speech)
+            while (await engine.status()).num_streams:
+                await asyncio.sleep(0.01)
+
+
 async def test_floats_arrive_bit_by_bit(engine: Engine) -> None:
     async with serving(engine) as port, client_of(port) as client:
         coarse = joined(await hear(say(client)))

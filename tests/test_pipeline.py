@@ -12,7 +12,14 @@ import pytest
 
 from tests.fakes import PlainSegmenter, hear, joined
 from xtts_rtc.engine.tone import ToneBackend
-from xtts_rtc.errors import EngineUnavailable, GenerationFailed, InvalidParameter, InvalidText, UnknownLanguage
+from xtts_rtc.errors import (
+    EngineUnavailable,
+    GenerationFailed,
+    InputTimeout,
+    InvalidParameter,
+    InvalidText,
+    UnknownLanguage,
+)
 from xtts_rtc.pipeline import LocalSpeech, SpeechLimits
 from xtts_rtc.text.segmenter import Segmenter
 from xtts_rtc.types import (
@@ -210,6 +217,71 @@ async def test_a_rate_nobody_makes_is_refused_before_the_backend_is_asked(puppet
     with pytest.raises(InvalidParameter, match="11025"):
         open_on(puppet, sample_rate=11_025)
     assert puppet.num_opened == 0
+
+
+async def test_a_stream_that_gets_no_text_is_ended_and_frees_its_slot(puppet: Puppet) -> None:
+    speech = open_on(puppet, idle_s=0.05)
+    with pytest.raises(InputTimeout, match="no text"):
+        await anext(speech)
+    assert puppet.named("cancel") and speech.is_idle
+
+
+async def test_text_that_waits_for_its_end_does_not_keep_a_slot(puppet: Puppet) -> None:
+    speech = open_on(puppet, idle_s=0.05)
+    speech.push_text("Half a sent")
+    with pytest.raises(InputTimeout):
+        await anext(speech)
+
+
+async def test_audio_that_nobody_takes_ends_its_stream(puppet: Puppet) -> None:
+    speech = open_on(puppet, idle_s=0.05)
+    speech.push_text("Text. ")
+    speech.end_input()
+    puppet.send(audio(1.0))
+    async with asyncio.timeout(2):
+        while not speech.is_idle:
+            await asyncio.sleep(0.01)
+    with pytest.raises(InputTimeout, match="nobody took"):
+        await hear(speech)
+
+
+async def test_a_backend_that_takes_its_time_is_nobodys_fault(puppet: Puppet) -> None:
+    speech = open_on(puppet, idle_s=0.05)
+    speech.push_text("Text. ")
+    await asyncio.sleep(0.15)
+    assert not puppet.named("cancel")
+    puppet.send(audio(0.2, is_last=True))
+    assert (await anext(speech)).pcm.size
+    with pytest.raises(InputTimeout):  # and from here on its writer is late
+        await hear(speech)
+
+
+async def test_text_and_reading_keep_a_stream_open(puppet: Puppet) -> None:
+    speech = open_on(puppet, idle_s=0.2)
+    for _ in range(6):
+        await asyncio.sleep(0.06)
+        speech.push_text("More. ")
+    assert not puppet.named("cancel")
+    await speech.aclose()
+
+
+@pytest.mark.parametrize("num_turns", range(6))
+async def test_a_cancel_is_not_lost_in_the_moment_the_stream_ends(puppet: Puppet, num_turns: int) -> None:
+    """With `asyncio.wait_for` of Python 3.11 it was, in one turn of the loop, and the caller went on."""
+    speech = open_on(puppet)
+    await speech.aclose()
+
+    async def close_and_go_on() -> None:
+        await speech.aclose()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(close_and_go_on())
+    for _ in range(num_turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    async with asyncio.timeout(1):
+        with pytest.raises(asyncio.CancelledError):
+            await task
 
 
 async def test_a_backend_that_never_ends_does_not_hang_the_close(

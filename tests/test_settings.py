@@ -57,7 +57,10 @@ def test_the_process_environment_is_read_at_the_call(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("name", VARIABLES)
 def test_every_variable_reaches_its_option(name: str) -> None:
     text = {"XTTS_DEVICE": "cpu", "XTTS_BACKEND": "torch", "XTTS_MAX_STREAMS": "3", "XTTS_URL": "ws://127.0.0.1:1"}
-    text |= {"XTTS_PRECISION": "fp32", "XTTS_VOCODER": "openvino-bf16"}
+    text |= {"XTTS_PRECISION": "fp32", "XTTS_VOCODER": "openvino-bf16", "XTTS_LOG_FORMAT": "json"}
+    text |= {name: "7.5" for name in VARIABLES if name.endswith("_S")}
+    text |= {name: "5000" for name in VARIABLES if name.endswith("_BYTES")}
+    text |= {"XTTS_MAX_STREAMS_PER_KEY": "2", "XTTS_MAX_CONNECTIONS": "9", "XTTS_CORS_ORIGINS": "https://a.example"}
     switches = ("XTTS_HALF", "XTTS_COMPILE", "XTTS_DEEPSPEED", "COQUI_TOS_AGREED")
     value = "1" if name in switches else text.get(name, "given")
     settings = load_settings(environ={name: value}, dotenv=None, must_be_possible=False)
@@ -66,8 +69,19 @@ def test_every_variable_reaches_its_option(name: str) -> None:
     assert found != getattr(getattr(load(), section), key)
     if name == "XTTS_API_KEY":
         assert found.get_secret_value() == "given"
+    elif name == "XTTS_CORS_ORIGINS":
+        assert found == (value,)
     elif name not in switches:
         assert str(found) == value
+
+
+def test_a_list_is_written_with_commas_or_as_a_list() -> None:
+    both = ("https://a.example", "http://b.example:8080")
+    assert load(XTTS_CORS_ORIGINS="https://a.example, http://b.example:8080").server.cors_origins == both
+    assert load({"server": {"cors_origins": ",".join(both)}}).server.cors_origins == both
+    assert load(yaml=f"server: {{cors_origins: [{', '.join(both)}]}}").server.cors_origins == both
+    with pytest.raises(ConfigError, match="a list of origins"):
+        load(XTTS_CORS_ORIGINS="a.example")
 
 
 def test_an_empty_variable_counts_as_absent() -> None:

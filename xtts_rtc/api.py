@@ -16,14 +16,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from xtts_rtc.errors import EngineUnavailable, XttsRtcError
+from xtts_rtc.errors import EngineUnavailable, VoiceError, XttsRtcError
 from xtts_rtc.metrics import Metrics
 from xtts_rtc.types import OUTPUT_HZ, Backend, EngineStatus, SamplingParams, Speech, StreamRequest
 
 if TYPE_CHECKING:
     from xtts_rtc.client import SpeechClient
+    from xtts_rtc.engine.voice_loader import VoiceLoader
     from xtts_rtc.pipeline import LocalSpeech
     from xtts_rtc.text.segmenter import Segmenter
+    from xtts_rtc.voices.check import ClipReport
 
 
 def default_cache_dir() -> Path:
@@ -33,6 +35,9 @@ def default_cache_dir() -> Path:
 
 RELEASE_S = 1.5
 """Real-time speech says what it has when the writer pauses so long in mid-sentence."""
+
+IDLE_S = 60.0
+"""A language model that calls a tool may take this long; who takes longer opens the next utterance later."""
 
 
 class Engine(ABC):
@@ -58,13 +63,17 @@ class Engine(ABC):
         max_streams: int = 4,
         max_queue_s: float = 2.0,
         max_ahead_s: float = 3.0,
+        idle_s: float | None = IDLE_S,
+        metrics: Metrics | None = None,
     ) -> Engine:
         """Load a model into this process; blocks for seconds, so never call it on an event loop.
 
         model: ``embedded``, ``random-tiny``, ``random-full`` or a folder. device: ``auto``, ``cpu``,
         ``cuda`` or ``cuda:N``. backend: ``auto``, ``onnx`` (CPU) or ``torch``. vocoder: ``auto`` or a name of
         the onnx backend's. precision: of a checkpoint that is converted for it. half, compile and deepspeed
-        are for CUDA. speakers_dir: a folder of clips, by default ``speakers/``.
+        are for CUDA. speakers_dir: a folder of clips, by default ``speakers/``. idle_s: an utterance that gets
+        no text, or whose audio nobody takes, ends after so many seconds with InputTimeout (None: never).
+        metrics: count there, by default in figures of its own.
         Raises MissingExtra, CheckpointError, ConfigError or BadClip.
         """
         from xtts_rtc.engine.loading import load_engine
@@ -87,9 +96,18 @@ class Engine(ABC):
             max_streams=max_streams,
             max_queue_s=max_queue_s,
             max_ahead_s=max_ahead_s,
+            metrics=metrics,
         )
         running = loaded.backend
-        engine = _LocalEngine(running, loaded.model.segmenter, loaded.voices.ids, max_streams, lambda: running.is_ready)
+        engine = _LocalEngine(
+            running,
+            loaded.model.segmenter,
+            loaded.voices.ids,
+            max_streams,
+            lambda: running.is_ready,
+            idle_s=idle_s,
+            loader=running.voices,
+        )
         engine.metrics = running.metrics
         return engine
 
@@ -113,13 +131,14 @@ class Engine(ABC):
         voices: Callable[[], Collection[str]] = lambda: ("default",),
         max_streams: int = 0,
         is_alive: Callable[[], bool] = lambda: True,
+        idle_s: float | None = None,
     ) -> Engine:
         """An engine around a backend that exists already; it is closed with the engine.
 
         make_segmenter gets the language and returns the utterance's own segmenter. max_streams and
-        is_alive are for `status` only.
+        is_alive are for `status` only; idle_s as for `load`.
         """
-        return _LocalEngine(backend, make_segmenter, voices, max_streams, is_alive)
+        return _LocalEngine(backend, make_segmenter, voices, max_streams, is_alive, idle_s=idle_s)
 
     @abstractmethod
     def open(
@@ -141,6 +160,22 @@ class Engine(ABC):
     @abstractmethod
     async def voices(self) -> list[str]:
         """The ids of the voices, sorted."""
+
+    async def voice_problems(self) -> dict[str, str]:
+        """Why voices cannot be used, by name, as far as it is known; also why their folder cannot be read."""
+        return {}
+
+    async def add_voice(self, voice_id: str, clip: bytes, *, is_replacing: bool = False) -> ClipReport:
+        """Keep a clip as a voice that can speak from then on; the bytes of an audio file.
+
+        Raises InvalidVoiceId, BadClip, VoiceTaken, StorageFailed, GenerationFailed or EngineUnavailable, and
+        VoiceError where the voices of an engine cannot be changed.
+        """
+        raise VoiceError("the voices of this engine cannot be changed here; change them where it runs")
+
+    async def remove_voice(self, voice_id: str) -> None:
+        """Delete a voice; who speaks with it goes on. Raises VoiceNotFound and what `add_voice` raises."""
+        raise VoiceError("the voices of this engine cannot be changed here; change them where it runs")
 
     @cached_property
     def metrics(self) -> Metrics:
@@ -176,8 +211,13 @@ class _LocalEngine(Engine):
         voices: Callable[[], Collection[str]],
         max_streams: int,
         is_alive: Callable[[], bool],
+        *,
+        idle_s: float | None = None,
+        loader: VoiceLoader | None = None,
     ) -> None:
         self._backend = backend
+        self._idle_s = idle_s
+        self._loader = loader
         self._make_segmenter = make_segmenter
         self._voices = voices
         self._max_streams = max_streams
@@ -201,7 +241,7 @@ class _LocalEngine(Engine):
         request = StreamRequest(
             voice=voice, language=language, sampling=sampling or SamplingParams(), is_realtime=realtime
         )
-        limits = SpeechLimits(release_s=RELEASE_S if realtime else None)
+        limits = SpeechLimits(release_s=RELEASE_S if realtime else None, idle_s=self._idle_s)
         try:
             speech = LocalSpeech(
                 self._backend,
@@ -219,6 +259,19 @@ class _LocalEngine(Engine):
 
     async def voices(self) -> list[str]:
         return sorted(self._voices())
+
+    async def voice_problems(self) -> dict[str, str]:
+        return {} if self._loader is None else await asyncio.to_thread(self._loader.library.problems)
+
+    async def add_voice(self, voice_id: str, clip: bytes, *, is_replacing: bool = False) -> ClipReport:
+        if self._loader is None:
+            return await super().add_voice(voice_id, clip)
+        return await asyncio.to_thread(self._loader.add, voice_id, clip, is_replacing=is_replacing)
+
+    async def remove_voice(self, voice_id: str) -> None:
+        if self._loader is None:
+            return await super().remove_voice(voice_id)
+        await asyncio.to_thread(self._loader.remove, voice_id)
 
     async def status(self) -> EngineStatus:
         num_streams = sum(not speech.is_idle for speech in self._speeches)
@@ -274,4 +327,4 @@ class _RemoteEngine(Engine):
         self._client.abort()
 
 
-__all__ = ["RELEASE_S", "Engine", "default_cache_dir"]
+__all__ = ["IDLE_S", "RELEASE_S", "Engine", "default_cache_dir"]

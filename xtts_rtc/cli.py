@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import os
 import sys
 import traceback
@@ -20,12 +19,26 @@ from typing import NoReturn
 
 from xtts_rtc.audio.encode import ENCODINGS
 from xtts_rtc.audio.resample import RATES_HZ
-from xtts_rtc.composition import engine_of
+from xtts_rtc.composition import engine_of, phone_of
 from xtts_rtc.errors import ConfigError, InvalidParameter, MissingExtra, XttsRtcError
 from xtts_rtc.settings import Settings, load_settings
 from xtts_rtc.types import LANGUAGES
 
 _FAILED, _WRONG_USAGE, _INTERRUPTED = 1, 2, 130
+_SERVE_FLAGS: tuple[tuple[str, Callable[[str], object], str, str], ...] = (
+    ("api-keys-file", Path, "FILE", "keys with names, a line NAME:KEY for each"),
+    ("max-streams-per-key", int, "N", "utterances at once for one key"),
+    ("idle-s", float, "S", "end an utterance that gets no text for so long"),
+    ("header-s", float, "S", "in which a request's header must have come"),
+    ("body-s", float, "S", "in which a request's body must have come"),
+    ("max-header-bytes", int, "N", "of a request's header and path"),
+    ("max-body-bytes", int, "N", "of a request's body"),
+    ("max-upload-bytes", int, "N", "of a voice clip"),
+    ("max-connections", int, "N", "open at once"),
+    ("cors-origins", str, "A,B", "web pages of other origins that may ask"),
+    ("log-format", str, "F", "text or json"),
+    ("output-dir", Path, "DIR", "where /tts keeps files that were asked for"),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -99,6 +112,11 @@ def _common_flags() -> _Parser:
 def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", dest="server.host", metavar="H")
     parser.add_argument("--port", dest="server.port", type=int, metavar="P", help="0 takes a free one")
+    for name, kind, metavar, text in _SERVE_FLAGS:
+        section = "engine" if name == "idle-s" else "server"
+        destination = f"{section}.{name.replace('-', '_')}"
+        parser.add_argument(f"--{name}", dest=destination, type=kind, metavar=metavar, help=text)
+    parser.add_argument("--grace", dest="server.grace_s", type=float, metavar="S", help="for running speech to end")
     parser.set_defaults(run=_serve)
 
 
@@ -165,8 +183,9 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--self-call", action="store_true", help="a recorded caller calls the agent and measures it")
     parser.add_argument("--text", help="what to say in the room")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="keep what the listener recorded here")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="for what was recorded and measured")
     parser.set_defaults(run=_in_module("xtts_rtc.demo"))
 
 
@@ -203,15 +222,25 @@ def _in_module(name: str) -> Callable[[argparse.Namespace], int]:
 def _serve(args: argparse.Namespace) -> int:
     _need("uvicorn", "server")
     from xtts_rtc import app
+    from xtts_rtc.guard.logs import configure
 
     settings = _settings(args)
-    server, key = settings.server, settings.server.api_key
+    server = settings.server
     if server.url:
         raise ConfigError("serve runs an engine of its own; take the url (XTTS_URL, --url) away")
-    engine = engine_of(settings)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    secret = key.get_secret_value() if key else None
-    asyncio.run(app.serve(engine, host=server.host, port=server.port, api_key=secret))
+    guards = app.guards_of(settings)
+    configure(server.log_format)
+    serving = app.serve(
+        lambda metrics: engine_of(settings, metrics=metrics),
+        host=server.host,
+        port=server.port,
+        guards=guards,
+        output_dir=server.output_dir,
+        grace_s=server.grace_s,
+        phone=phone_of(settings),
+    )
+    if not asyncio.run(serving):
+        os._exit(_INTERRUPTED)
     return 0
 
 

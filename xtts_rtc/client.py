@@ -9,6 +9,7 @@ keeps its socket answering pings. Nothing here knows an engine, a segmenter or a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import logging
@@ -24,9 +25,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 from websockets.protocol import State
 
-from xtts_rtc import errors
-from xtts_rtc.errors import EngineUnavailable, InvalidText, ProtocolError, Unauthorized, XttsRtcError
-from xtts_rtc.server_status import is_loopback, server_status, server_voices, speech_url
+from xtts_rtc.errors import EngineUnavailable, InvalidText, ProtocolError, XttsRtcError, error_of_code
+from xtts_rtc.server_status import is_loopback, refusal, server_status, server_voices, speech_url
 from xtts_rtc.types import (
     MAX_UTTERANCE_CHARS,
     OUTPUT_HZ,
@@ -45,11 +45,6 @@ _CANCEL_ANSWER_S = 0.75
 """How long the answer to a cancel may take before its socket is given up, which cancels as well."""
 _MAX_MESSAGE_BYTES = 4 * 2**20
 _METRICS = {item.name for item in fields(StreamMetrics)}
-_BY_CODE = {
-    kind.code: kind
-    for kind in (getattr(errors, name) for name in errors.__all__)
-    if isinstance(kind, type) and issubclass(kind, XttsRtcError)
-}
 
 
 class SpeechClient:
@@ -129,8 +124,10 @@ class SpeechClient:
             await self._idle.pop().close()
 
     def abort(self) -> None:
-        """As `aclose`, at once and without an event loop."""
+        """As `aclose`, at once and from any thread; what still speaks ends with EngineUnavailable."""
         self._is_closed = True
+        for speech in list(self._running):
+            speech.abandon()
         while self._idle:
             self._idle.pop().transport.abort()
 
@@ -146,20 +143,13 @@ class SpeechClient:
                 proxy=None if is_loopback(self._url) else True,
             )
         except InvalidStatus as error:
-            failure = self._refusal(error.response.status_code)
+            failure = refusal(self._place, error.response.status_code)
         except TimeoutError:
             failure = EngineUnavailable(f"{self._place} did not answer within {self._connect_timeout_s:g} s")
         except (OSError, InvalidHandshake, InvalidURI) as error:
             failure = EngineUnavailable(f"no engine can be reached at {self._place} ({type(error).__name__})")
         # Not chained: the causes carry request headers, and with them the key.
         raise failure from None
-
-    def _refusal(self, status: int) -> XttsRtcError:
-        if status in (401, 403):
-            return Unauthorized(f"{self._place} refused the key; set XTTS_API_KEY or api_key to the server's")
-        if status == 429:
-            return errors.EngineFull(f"{self._place} is full; try again in a moment")
-        return EngineUnavailable(f"{self._place} answered {status} in place of a WebSocket; is it xtts-rtc serve?")
 
 
 class RemoteSpeech:
@@ -205,6 +195,10 @@ class RemoteSpeech:
     def metrics(self) -> StreamMetrics | None:
         return self._metrics
 
+    @property
+    def is_idle(self) -> bool:
+        return self._is_over
+
     def push_text(self, text: str) -> None:
         if not text or self._is_done:
             return
@@ -245,6 +239,11 @@ class RemoteSpeech:
         if not self._is_over or self._buffer:
             self.cancel()
         await asyncio.wait([self._task])
+
+    def abandon(self) -> None:
+        """End it with EngineUnavailable and drop its socket, which cancels it on the server. From any thread."""
+        with contextlib.suppress(RuntimeError):  # its loop is closed: so is the socket
+            self._loop.call_soon_threadsafe(self._lose)
 
     def __aiter__(self) -> AsyncIterator[SpeechChunk]:
         return self
@@ -292,6 +291,11 @@ class RemoteSpeech:
                 self._error = EngineUnavailable(f"the connection to {self._client.place} was lost; try again")
         except XttsRtcError as error:
             self._error = error
+
+    def _lose(self) -> None:
+        if not self._is_over:
+            self._error = self._error or EngineUnavailable("the client was closed; connect again")
+            self._task.cancel()
 
     def _end(self, task: asyncio.Task[None]) -> None:
         """After the session, also when it was cancelled before it began and ran no line of its own."""
@@ -382,18 +386,12 @@ class RemoteSpeech:
         elif kind == "done":
             self._hear(np.zeros(0, np.float32), is_final=True)
         elif kind == "error" and not self._is_cancelled:
-            self._error = _error_of(message)
+            text = str(message.get("message", "the server gave no reason"))
+            self._error = error_of_code(str(message.get("code")), text, is_retryable=message.get("retryable"))
         if kind in ("done", "cancelled"):
             given = message.get("metrics") or {}
             self._metrics = StreamMetrics(**{name: given[name] for name in _METRICS & given.keys()})
         return kind in ("done", "cancelled", "error")
-
-
-def _error_of(message: dict[str, object]) -> XttsRtcError:
-    kind = _BY_CODE.get(str(message.get("code")), errors.EngineError)
-    error = kind(str(message.get("message", "the server gave no reason")))
-    error.retryable = bool(message.get("retryable", error.retryable))
-    return error
 
 
 __all__ = ["WINDOW_S", "RemoteSpeech", "SpeechClient"]

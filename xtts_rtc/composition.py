@@ -1,13 +1,22 @@
-"""Options to an engine: the one place where every option of `Settings` finds its way."""
+"""Options to an engine, and to who answers the phone with it: where the options of `Settings` find their way."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
 from xtts_rtc.api import Engine
+from xtts_rtc.metrics import Metrics
 from xtts_rtc.settings import Settings
 
+_LAST_WORDS_S = 2.0
+"""What the lines may still send of speech that was made, once the server goes down."""
 
-def engine_of(settings: Settings) -> Engine:
-    """The server that was named, or an engine in this process; the latter blocks while it loads."""
+
+def engine_of(settings: Settings, *, metrics: Metrics | None = None) -> Engine:
+    """The server that was named, or an engine in this process; the latter blocks while it loads, and counts in
+    `metrics` if given.
+    """
     server = settings.server
     if server.url:
         return Engine.connect(server.url, api_key=server.api_key.get_secret_value() if server.api_key else None)
@@ -26,7 +35,31 @@ def engine_of(settings: Settings) -> Engine:
         max_streams=engine.max_streams,
         max_queue_s=engine.max_queue_s,
         max_ahead_s=engine.max_ahead_s,
+        idle_s=engine.idle_s,
+        metrics=metrics,
     )
 
 
-__all__ = ["engine_of"]
+def phone_of(settings: Settings) -> Callable[[Engine], AbstractAsyncContextManager[object]] | None:
+    """What answers phone calls with an engine while its block runs; None where no port is named."""
+    phone, voices = settings.audiosocket, settings.voices
+    if phone.port is None:
+        return None
+    from xtts_rtc.transports.audiosocket import Announcer, CallLimits, answering
+
+    announcer = Announcer(
+        greeting=phone.greeting,
+        phrases=phone.phrases,
+        voice=phone.voice or voices.voice,
+        language=phone.language or voices.language,
+        sampling=settings.sampling.params(),
+        is_interruptible=phone.is_interruptible,
+        hangs_up=phone.hangs_up,
+        listen_s=phone.listen_s,
+    )
+    limits = CallLimits(max_calls=phone.max_calls, silent_s=phone.silent_s, longest_s=phone.longest_s)
+    host, port = phone.host, phone.port
+    return lambda engine: answering(engine, announcer, host=host, port=port, limits=limits, grace_s=_LAST_WORDS_S)
+
+
+__all__ = ["engine_of", "phone_of"]

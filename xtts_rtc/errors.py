@@ -224,6 +224,16 @@ class ProtocolError(EngineError):
     status = 400
 
 
+def error_of_code(code: str, message: str, *, is_retryable: bool | None = None) -> XttsRtcError:
+    """What another process named by its `code`; an EngineError for a code that is not known here."""
+    known = {
+        kind.code: kind for kind in globals().values() if isinstance(kind, type) and issubclass(kind, XttsRtcError)
+    }
+    error = known.get(code, EngineError)(message)
+    error.retryable = error.retryable if is_retryable is None else is_retryable
+    return error
+
+
 __all__ = [
     "BadClip",
     "CheckpointError",
@@ -252,4 +262,5 @@ __all__ = [
     "VoiceNotFound",
     "VoiceTaken",
     "XttsRtcError",
+    "error_of_code",
 ]

@@ -13,13 +13,14 @@ from abc import abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 
 from xtts_rtc.api import Engine
@@ -60,6 +61,18 @@ class Utterance:
     realtime: bool = True
 
 
+def whole(value: object) -> object:
+    """A float without a fraction as an int, anything else as it is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[int, BeforeValidator(whole)]
+"""A whole number as JSON knows it: 50 and 50.0 are one, and a strict model would take only the first."""
+
+Seed = Annotated[int, Field(ge=0, le=2**53 - 1), BeforeValidator(whole)]
+"""As far as every JSON reader keeps a number exact (RFC 8259, 6): a rounded seed is another take."""
+
+
 class ErrorBody(BaseModel):
     """What went wrong and what to do, and a name for it that stays."""
 
@@ -68,15 +81,17 @@ class ErrorBody(BaseModel):
 
 
 def error_response(error: XttsRtcError) -> Response:
-    """``{"error", "code"}`` with the error's status, and Retry-After where trying again may help."""
+    """``{"error", "code"}`` with the error's status and headers."""
     return JSONResponse(
-        {"error": error.message, "code": error.code}, status_code=error.status, headers=retry_headers(error)
+        {"error": error.message, "code": error.code}, status_code=error.status, headers=error_headers(error)
     )
 
 
-def retry_headers(error: XttsRtcError) -> dict[str, str]:
-    """Retry-After for what is retryable, nothing for the rest."""
-    return {"Retry-After": str(RETRY_AFTER_S)} if error.retryable else {}
+def error_headers(error: XttsRtcError) -> dict[str, str]:
+    """Retry-After where trying again may help, and what to prove oneself with where a key is wanted."""
+    if error.retryable:
+        return {"Retry-After": str(RETRY_AFTER_S)}
+    return {"WWW-Authenticate": "Bearer"} if error.status == 401 else {}
 
 
 def invalid_body(error: RequestValidationError) -> XttsRtcError:
@@ -116,7 +131,17 @@ async def answer_http(request: Request, error: Exception) -> Response:
     code = _HTTP_CODES.get(error.status_code, "http_error")
     text = {404: "there is nothing at this path", 405: "this path has no such method"}
     message = f"{text.get(error.status_code, error.detail)}; see /docs"
-    return JSONResponse({"error": message, "code": code}, error.status_code, error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(_methods_at(request))
+    return JSONResponse({"error": message, "code": code}, error.status_code, headers)
+
+
+def _methods_at(request: Request) -> list[str]:
+    """Of all routes with this path: the framework names those of the first."""
+    methods = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
+    tries = [(method, {**request.scope, "method": method}) for method in methods]
+    return [name for name, scope in tries if any(one.matches(scope)[0] is Match.FULL for one in request.app.routes)]
 
 
 async def answer_unknown(request: Request, error: Exception) -> Response:
@@ -259,10 +284,13 @@ __all__ = [
     "ERROR_HANDLERS",
     "RETRY_AFTER_S",
     "ErrorBody",
+    "Seed",
     "SpeechResponse",
     "StreamedSpeech",
     "Utterance",
+    "Whole",
+    "error_headers",
     "error_response",
     "invalid_body",
-    "retry_headers",
+    "whole",
 ]

@@ -20,7 +20,7 @@ import numpy as np
 
 from xtts_rtc.audio.fade import EdgeFade, TailTrim
 from xtts_rtc.audio.resample import Resampler
-from xtts_rtc.errors import GenerationFailed, InvalidText, XttsRtcError
+from xtts_rtc.errors import GenerationFailed, InputTimeout, InvalidText, XttsRtcError
 from xtts_rtc.metrics import Metrics
 from xtts_rtc.types import (
     MAX_UTTERANCE_CHARS,
@@ -55,12 +55,15 @@ class SpeechLimits:
     max_chars: text that may be pushed in all. max_buffer_s: audio that may wait for the reader; a backend
     that rests on unread audio, as it must, never comes near it, and one that does not is stopped there.
     release_s: speak a tail of some length after so many seconds without new text (None: wait for its end).
-    silence_s: what a piece that says nothing sounds like. close_s: how long `aclose` waits for the backend.
+    idle_s: a stream that waits so long for its writer or its reader is ended with InputTimeout, so that it
+    does not hold a slot for ever (None: it may). silence_s: what a piece that says nothing sounds like.
+    close_s: how long `aclose` waits for the backend.
     """
 
     max_chars: int = MAX_UTTERANCE_CHARS
     max_buffer_s: float = 60.0
     release_s: float | None = None
+    idle_s: float | None = None
     silence_s: float = 0.2
     close_s: float = 10.0
 
@@ -156,6 +159,7 @@ class LocalSpeech:
         self._inbox: deque[str | _Mark] = deque()
         self._num_chars = 0
         self._segmented_chars = 0
+        self._num_unspoken = 0
         self._is_ended = False
         self._turn: asyncio.Handle | None = None
         self._release: asyncio.TimerHandle | None = None
@@ -167,6 +171,9 @@ class LocalSpeech:
         self._error: XttsRtcError | None = None
         self._metrics: StreamMetrics | None = None
         self._stream = backend.open(request, self._cross)
+        self._active_at = self._loop.time()
+        self._idle_timer: asyncio.TimerHandle | None = None
+        self._watch()
 
     @property
     def metrics(self) -> StreamMetrics | None:
@@ -206,7 +213,8 @@ class LocalSpeech:
         if not self._idle.is_set() or self._buffer:
             self.cancel()
         try:
-            await asyncio.wait_for(self._idle.wait(), self._limits.close_s)
+            async with asyncio.timeout(self._limits.close_s):  # Python 3.11's wait_for may lose a cancel
+                await self._idle.wait()
         except TimeoutError:
             # The contract of Backend rules this out; hanging the caller for ever would be worse.
             _log.error("stream %d: the backend did not end it within %.0f s", self._stream, self._limits.close_s)
@@ -218,6 +226,7 @@ class LocalSpeech:
         while not self._is_cancelled:
             if self._buffer:
                 chunk, samples = self._buffer.popleft()
+                self._active_at = self._loop.time()
                 self._buffered_samples -= samples
                 self._backend.consumed(self._stream, samples)
                 self._counts.audio(chunk.pcm.size / chunk.sample_rate)
@@ -246,6 +255,7 @@ class LocalSpeech:
         if self._release is not None:
             self._release.cancel()
             self._release = None
+        self._active_at = self._loop.time()
         self._inbox.append(item)
         if self._turn is None:
             self._work()
@@ -286,6 +296,7 @@ class LocalSpeech:
             self._segmented_chars += len(segment.text)
             if segment.spoken:
                 self._asked_at = self._asked_at or self._loop.time()
+                self._num_unspoken += 1
                 self._backend.say(self._stream, segment)
 
     def _cross(self, event: Event) -> None:
@@ -296,9 +307,32 @@ class LocalSpeech:
             if isinstance(event, AudioEvent):
                 self._backend.cancel(self._stream)
 
+    def _watch(self) -> None:
+        """End a stream that its writer or its reader has left, and look again when that may be so."""
+        if self._limits.idle_s is None or self._is_over:
+            return
+        if not self._waits_for():
+            self._active_at = self._loop.time()  # the backend is at work: nobody is late but itself
+        left_s = self._active_at + self._limits.idle_s - self._loop.time()
+        if left_s <= 0:
+            self._fail(InputTimeout(f"{self._waits_for()} for {self._limits.idle_s:g} s; open another speech"))
+        else:
+            self._idle_timer = self._loop.call_later(left_s, self._watch)
+
+    def _waits_for(self) -> str:
+        """What its caller owes; empty while it is the backend's turn."""
+        if self._buffer:
+            return "nobody took the audio"
+        if not self._is_ended and not self._inbox and not self._num_unspoken:
+            return "no text came and the input was not ended"
+        return ""
+
     def _take(self, event: Event) -> None:
         try:
+            if isinstance(event, AudioEvent) and event.is_segment_end:
+                self._num_unspoken -= 1
             if isinstance(event, AudioEvent) and not self._is_over:
+                self._active_at = self._loop.time()
                 self._keep(self._shaper.audio(event), event.pcm.size)
             elif isinstance(event, EndEvent) and not self._is_over and not event.is_cancelled:
                 self._keep(self._shaper.finish(), 0)
@@ -345,10 +379,10 @@ class LocalSpeech:
 
     def _drop_text(self) -> None:
         self._inbox.clear()
-        for handle in (self._turn, self._release):
+        for handle in (self._turn, self._release, self._idle_timer):
             if handle is not None:
                 handle.cancel()
-        self._turn = self._release = None
+        self._turn = self._release = self._idle_timer = None
 
 
 __all__ = ["LocalSpeech", "SpeechLimits"]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from xtts_rtc.api import Engine
-from xtts_rtc.audio.encode import ENCODINGS, Encoder, Encoding, find_encoding, wav_header
+from xtts_rtc.audio.encode import ENCODINGS, Encoder, Encoding, find_encoding, length_patch
 from xtts_rtc.audio.frames import to_int16
 from xtts_rtc.errors import InvalidParameter
 from xtts_rtc.types import SamplingParams, Speech
@@ -82,9 +82,9 @@ async def say(
     try:
         with part.open("wb") as file:
             spoken = await _write(speech, text, file, encoding.make(hz), hz, on_progress)
-            if encoding.name == "wav":  # the length is known only now
-                file.seek(0)
-                file.write(wav_header(hz, round(spoken.audio_s * hz)))
+            if patch := length_patch(encoding.name, hz, round(spoken.audio_s * hz)):  # it is known only now
+                file.seek(patch[0])
+                file.write(patch[1])
         part.replace(out)
     finally:
         part.unlink(missing_ok=True)

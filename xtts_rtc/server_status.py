@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 from urllib.parse import urlsplit, urlunsplit
 
-from xtts_rtc.errors import ConfigError, EngineUnavailable, Unauthorized, XttsRtcError
+from xtts_rtc.errors import ConfigError, EngineFull, EngineUnavailable, Unauthorized, XttsRtcError
 from xtts_rtc.types import EngineStatus
 
 _SPEECH_PATH = "/v1/speech"
@@ -60,17 +60,22 @@ def server_voices(url: str, api_key: str | None = None, *, timeout_s: float = 5.
         found = _object(_fetch(url, "/v1/voices", api_key, timeout_s)).get("voices")
     except urllib.error.HTTPError as error:
         error.close()
-        raise _refusal(error.code) from None  # not chained: the cause carries the key
+        raise refusal(_place(url), error.code) from None  # not chained: the cause carries the key
     except (OSError, ValueError) as error:
         raise EngineUnavailable(f"the engine server cannot be reached ({type(error).__name__})") from None
     voices = found if isinstance(found, list) else []
     return sorted(str(voice["id"]) for voice in voices if isinstance(voice, dict) and "id" in voice)
 
 
-def _refusal(status: int) -> XttsRtcError:
+def refusal(place: str, status: int) -> XttsRtcError:
+    """Why a server answered with this status in place of what was asked for; `place` names it."""
     if status in (401, 403):
-        return Unauthorized("the engine server refused the key; set XTTS_API_KEY or api_key to the server's")
-    return EngineUnavailable(f"the engine server answered {status} when asked for its voices")
+        return Unauthorized(f"{place} refused the key; set XTTS_API_KEY or api_key to the server's")
+    if status == 429:
+        return EngineFull(f"{place} is full; try again in a moment")
+    if status == 503:
+        return EngineUnavailable(f"{place} is not ready (503): it loads, or it shuts down; try again in a moment")
+    return EngineUnavailable(f"{place} answered {status}; is it xtts-rtc serve?")
 
 
 def _fetch(url: str, path: str, api_key: str | None, timeout_s: float) -> bytes:
@@ -82,6 +87,10 @@ def _fetch(url: str, path: str, api_key: str | None, timeout_s: float) -> bytes:
     request = urllib.request.Request(address, headers=headers)
     with urllib.request.build_opener(proxies).open(request, timeout=timeout_s) as answer:
         return bytes(answer.read())
+
+
+def _place(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[2]
 
 
 def _object(data: bytes) -> dict[str, object]:
@@ -96,4 +105,4 @@ def _count(value: object) -> int:
     return value if isinstance(value, int) else 0
 
 
-__all__ = ["is_loopback", "server_status", "server_voices", "speech_url"]
+__all__ = ["is_loopback", "refusal", "server_status", "server_voices", "speech_url"]

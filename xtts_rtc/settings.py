@@ -19,7 +19,17 @@ from typing import Annotated, Any, Literal, Self
 
 import yaml
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, Strict, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    Strict,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -30,6 +40,24 @@ Values = Mapping[str, Mapping[str, object]]
 """Options by section and name, as far as they were given."""
 
 FolderPath = Annotated[Path, Strict(False)]
+_Origin = Annotated[str, StringConstraints(pattern=r"^(\*|https?://[^/\s,]+)$")]
+
+
+def _split(value: object) -> object:
+    """A variable or a flag holds a list as text with commas."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _as_keys(value: object) -> object:
+    """YAML reads the keys of a phone as numbers."""
+    return {str(key): text for key, text in value.items()} if isinstance(value, dict) else value
+
+
+Origins = Annotated[tuple[_Origin, ...], BeforeValidator(_split)]
+_Key = Annotated[str, StringConstraints(pattern=r"^[0-9A-D*#]$")]
+Phrases = Annotated[dict[_Key, Annotated[str, StringConstraints(min_length=1)]], BeforeValidator(_as_keys)]
 
 
 class _Section(BaseModel):
@@ -65,6 +93,8 @@ class EngineSettings(_Section):
     """A stream with so much audio unheard rests; a barge-in wastes at most this much."""
     max_queue_s: float = Field(default=2.0, ge=0, le=300, allow_inf_nan=False)
     """How long a request may wait for a slot before it fails as full."""
+    idle_s: float = Field(default=60.0, gt=0, le=3600, allow_inf_nan=False)
+    """An utterance that gets no text, or whose audio nobody takes, ends after so many seconds."""
 
 
 class VoiceSettings(_Section):
@@ -114,6 +144,43 @@ class ServerSettings(_Section):
     """A remote engine instead of one in this process."""
     api_key: SecretStr | None = None
     """Asked of clients by `serve`, and sent by a client; None asks for nothing."""
+    api_keys_file: FolderPath | None = None
+    """Further keys with names, a line NAME:KEY for each; the names appear in the log."""
+    max_streams_per_key: int | None = Field(default=None, ge=1, le=1024)
+    """Utterances at once for one key; None: as many as there are."""
+    grace_s: float = Field(default=30.0, ge=0, le=3600, allow_inf_nan=False)
+    """Seconds that running speech gets to end after SIGTERM."""
+    header_s: float = Field(default=10.0, gt=0, le=600, allow_inf_nan=False)
+    body_s: float = Field(default=60.0, gt=0, le=3600, allow_inf_nan=False)
+    """Seconds in which a request's header, and its body, must have come."""
+    max_header_bytes: int = Field(default=16_384, ge=1024, le=2**20)
+    max_body_bytes: int = Field(default=2_097_152, ge=1024, le=2**30)
+    max_upload_bytes: int = Field(default=20_000_000, ge=1024, le=50_000_000)
+    """Of a voice clip."""
+    max_connections: int = Field(default=1000, ge=1, le=100_000)
+    cors_origins: Origins = Field(default=(), description="a list of origins such as https://example.org, or *")
+    """Web pages of other origins that may ask, as https://example.org; * is all of them."""
+    log_format: Literal["text", "json"] = "text"
+    output_dir: FolderPath | None = Path("output")
+    """Where /tts keeps a file for who asks for JSON."""
+
+
+class AudioSocketSettings(_Section):
+    """How `serve` answers the phone calls of an Asterisk; None stands for what `voices` says."""
+
+    host: str = Field(default="127.0.0.1", min_length=1)
+    port: int | None = Field(default=None, ge=0, le=65535)
+    """None: no calls."""
+    greeting: str = Field(default="Hello. You can interrupt me at any time.", min_length=1)
+    phrases: Phrases = Field(default={}, description="texts by key: 0-9, A-D, * or #")
+    voice: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_-]{1,64}$", description="1 to 64 of A-Z a-z 0-9 _ -")
+    language: Literal[LANGUAGES] | None = None  # type: ignore[valid-type]
+    is_interruptible: bool = True
+    hangs_up: bool = True
+    listen_s: float = Field(default=5.0, gt=0, le=3600, allow_inf_nan=False)
+    max_calls: int = Field(default=16, ge=1, le=1024)
+    silent_s: float = Field(default=60.0, gt=0, le=86_400, allow_inf_nan=False)
+    longest_s: float = Field(default=3600.0, gt=0, le=86_400, allow_inf_nan=False)
 
 
 VARIABLES: Mapping[str, tuple[str, str]] = {
@@ -127,10 +194,23 @@ VARIABLES: Mapping[str, tuple[str, str]] = {
     "XTTS_DEEPSPEED": ("model", "deepspeed"),
     "COQUI_TOS_AGREED": ("model", "license_agreed"),
     "XTTS_MAX_STREAMS": ("engine", "max_streams"),
+    "XTTS_IDLE_S": ("engine", "idle_s"),
     "XTTS_SPEAKERS_DIR": ("voices", "folder"),
     "XTTS_CACHE_DIR": ("voices", "cache_dir"),
     "XTTS_URL": ("server", "url"),
     "XTTS_API_KEY": ("server", "api_key"),
+    "XTTS_API_KEYS_FILE": ("server", "api_keys_file"),
+    "XTTS_MAX_STREAMS_PER_KEY": ("server", "max_streams_per_key"),
+    "XTTS_GRACE_S": ("server", "grace_s"),
+    "XTTS_HEADER_S": ("server", "header_s"),
+    "XTTS_BODY_S": ("server", "body_s"),
+    "XTTS_MAX_HEADER_BYTES": ("server", "max_header_bytes"),
+    "XTTS_MAX_BODY_BYTES": ("server", "max_body_bytes"),
+    "XTTS_MAX_UPLOAD_BYTES": ("server", "max_upload_bytes"),
+    "XTTS_MAX_CONNECTIONS": ("server", "max_connections"),
+    "XTTS_CORS_ORIGINS": ("server", "cors_origins"),
+    "XTTS_LOG_FORMAT": ("server", "log_format"),
+    "XTTS_OUTPUT_DIR": ("server", "output_dir"),
 }
 """Environment variable to section and name. An empty variable counts as absent."""
 
@@ -145,6 +225,7 @@ class Settings(BaseSettings):
     voices: VoiceSettings = VoiceSettings()
     sampling: SamplingSettings = SamplingSettings()
     server: ServerSettings = ServerSettings()
+    audiosocket: AudioSocketSettings = AudioSocketSettings()
 
     @classmethod
     def settings_customise_sources(
@@ -168,6 +249,7 @@ _SECTIONS: Mapping[str, type[_Section]] = {
     "voices": VoiceSettings,
     "sampling": SamplingSettings,
     "server": ServerSettings,
+    "audiosocket": AudioSocketSettings,
 }
 
 
@@ -304,6 +386,7 @@ def _nearest(name: str, known: Sequence[str]) -> str:
 
 __all__ = [
     "VARIABLES",
+    "AudioSocketSettings",
     "EngineSettings",
     "ModelSettings",
     "SamplingSettings",

@@ -229,6 +229,11 @@ class Speech(Protocol):
         """Figures of the finished stream; None while it runs or after an error."""
         ...
 
+    @property
+    def is_idle(self) -> bool:
+        """The backend is done with it, whatever of its audio is still unread."""
+        ...
+
     def push_text(self, text: str) -> None:
         """Add text, cut anywhere. Raises InvalidText over the utterance's limit; ignored after cancel."""
         ...

@@ -88,11 +88,45 @@ def test_mulaw_differs_from_plain_audioop_only_by_one_step_in_381_negative_sampl
     assert (np.abs(ours - theirs)[differs] == 1).all()
 
 
-def test_decoding_equals_audioop_and_ffmpeg_on_every_code(audioop):
-    for name, (_, decode) in LAWS.items():
-        lin = {"mulaw": audioop.ulaw2lin, "alaw": audioop.alaw2lin}[name]
-        assert decode(ALL_CODES).astype("<i2").tobytes() == lin(ALL_CODES.tobytes(), 2)
-        assert decode(ALL_CODES).tolist() == through_ffmpeg(name, ALL_CODES).tolist()
+@pytest.mark.parametrize("name", LAWS)
+def test_decoding_equals_audioop_on_every_code(audioop, name):
+    lin = {"mulaw": audioop.ulaw2lin, "alaw": audioop.alaw2lin}[name]
+    assert LAWS[name][1](ALL_CODES).astype("<i2").tobytes() == lin(ALL_CODES.tobytes(), 2)
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_decoding_equals_ffmpeg_on_every_code(name):
+    assert LAWS[name][1](ALL_CODES).tolist() == through_ffmpeg(name, ALL_CODES).tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "codes", "overload_dbm0", "overload_peak"),
+    [("alaw", "34212134b4a1a1b4", 3.14, 4_096 * 8), ("mulaw", "1e0b0b1e9e8b8b9e", 3.17, 8_159 * 4)],
+)
+def test_the_digital_milliwatt_is_0_dbm0(name, codes, overload_dbm0, overload_peak):
+    """G.711 tables 5 and 6: these eight codes are 1 kHz at 0 dBm0, so much under a sine that just overloads."""
+    encode, decode = LAWS[name]
+    tone = decode(np.frombuffer(bytes.fromhex(codes), np.uint8))
+    level = np.sqrt(np.mean(tone.astype(float) ** 2) * 2) / overload_peak
+    assert 20 * np.log10(level) == pytest.approx(-overload_dbm0, abs=0.005)
+    assert np.abs(np.fft.rfft(np.tile(tone, 100))).argmax() == 100
+    assert encode(tone).tobytes().hex() == codes
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "value"),
+    [
+        *(("mulaw", 0x80, 8_031 * 4), ("mulaw", 0x00, -8_031 * 4), ("mulaw", 0xFE, 2 * 4), ("mulaw", 0x7E, -2 * 4)),
+        *(("alaw", 0xAA, 4_032 * 8), ("alaw", 0x2A, -4_032 * 8), ("alaw", 0xD5, 1 * 8), ("alaw", 0x55, -1 * 8)),
+    ],
+)
+def test_the_ends_of_the_scale_are_those_of_the_itu_tables(name, code, value):
+    encode, decode = LAWS[name]
+    assert decode(np.array([code], np.uint8))[0] == value
+    assert encode(np.array([value], np.int16))[0] == code
+    loudest = 32_767 if value > 0 else -32_768
+    if abs(value) > 32_000:
+        assert encode(np.array([loudest], np.int16))[0] == code, "what is louder is clipped"
 
 
 @pytest.mark.parametrize(("name", "num_other"), [("mulaw", 851), ("alaw", 964)])

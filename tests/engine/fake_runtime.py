@@ -113,9 +113,10 @@ class FakeFrontend:
 class FakeVoices:
     """Only the voice `default`."""
 
-    def require(self, voice: str) -> None:
+    def known(self, voice: str) -> Conditioning | None:
         if voice != "default":
             raise VoiceNotFound(f"Speaker {voice!r} not found")
+        return self.get(voice)
 
     def get(self, voice: str) -> Conditioning:
         return Conditioning(voice, np.zeros((32, DIM), np.float32), np.zeros(512, np.float32))

@@ -14,7 +14,8 @@ pytest.importorskip("livekit.agents")
 from tests.fakes import serving, tone_engine
 from tests.room.conftest import WORKER, working
 from xtts_rtc.api import Engine
-from xtts_rtc.demo.caller import HZ, Caller, calling
+from xtts_rtc.demo.caller import Caller, calling
+from xtts_rtc.demo.ears import HZ
 from xtts_rtc.demo.livekit_server import RoomServer, free_port
 from xtts_rtc.engine.tone import ToneBackend, pitch_hz
 from xtts_rtc.text.segmenter import Segmenter

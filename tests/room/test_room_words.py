@@ -14,7 +14,8 @@ pytest.importorskip("livekit.agents")
 pytest.importorskip("moonshine_voice")
 
 from tests.room.conftest import WORKER, working
-from xtts_rtc.demo.caller import HZ, Caller, calling
+from xtts_rtc.demo.caller import Caller, calling
+from xtts_rtc.demo.ears import HZ
 from xtts_rtc.demo.livekit_server import RoomServer, free_port, running, wait_for_port
 from xtts_rtc.demo.recogniser import Recogniser, share_heard, words
 from xtts_rtc.server_status import server_status

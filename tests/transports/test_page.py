@@ -9,6 +9,8 @@ import pytest
 from tests.fakes import tone_engine
 from xtts_rtc.app import create_app
 from xtts_rtc.engine.tone import ToneBackend
+from xtts_rtc.guard.guards import Guards
+from xtts_rtc.guard.keys import KeyRing
 from xtts_rtc.transports.page import CONTENT_TYPES, PAGE_FOLDER, page_routes
 from xtts_rtc.types import LANGUAGES
 
@@ -18,7 +20,7 @@ PATHS = [route.path for route in page_routes()]
 @pytest.fixture
 async def client(no_leaked_tasks: None) -> AsyncIterator[httpx.AsyncClient]:
     async with tone_engine(ToneBackend()) as engine:
-        transport = httpx.ASGITransport(create_app(engine, api_key="secret"))
+        transport = httpx.ASGITransport(create_app(engine, guards=Guards(keys=KeyRing({"default": "secret"}))))
         async with httpx.AsyncClient(transport=transport, base_url="http://page") as made:
             yield made
 

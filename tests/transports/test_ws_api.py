@@ -28,11 +28,14 @@ class Wire:
         self._down: asyncio.Queue[Any] = asyncio.Queue()
         self.may_write = asyncio.Event()
         self.may_write.set()
+        self.is_broken = False
         self._up.put_nowait({"type": "websocket.connect"})
         self.socket = WebSocket({"type": "websocket", "path": "/v1/speech", "headers": []}, self._up.get, self._write)
 
     async def _write(self, message: Any) -> None:
         await self.may_write.wait()
+        if self.is_broken:
+            raise OSError
         if message["type"] == "websocket.send":
             data = message.get("bytes")
             self._down.put_nowait(json.loads(message["text"]) if data is None else data)
@@ -242,6 +245,19 @@ async def test_a_client_that_goes_frees_its_stream_even_in_a_stuck_write(wire: W
         while tone.num_streams:
             await asyncio.sleep(0.001)
     wire.may_write.set()
+
+
+async def test_a_client_that_leaves_in_mid_sentence_is_no_failure(
+    wire: Wire, tone: ToneBackend, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Regression: it was logged as one, with a traceback, when a segment's text found the connection broken."""
+    speak(wire, TEXT * 20)
+    await wire.until("started")
+    wire.is_broken = True
+    async with asyncio.timeout(5):
+        while tone.num_streams:
+            await asyncio.sleep(0.001)
+    assert [record for record in caplog.records if record.name.startswith("xtts_rtc")] == []
 
 
 async def test_a_failure_is_told_with_its_code(wire: Wire, tone: ToneBackend) -> None:

@@ -9,17 +9,21 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from xtts_rtc.audio.frames import Int16
 from xtts_rtc.audio.g711 import UInt8, alaw_encode, mulaw_encode
-from xtts_rtc.errors import InvalidParameter
+from xtts_rtc.errors import InvalidParameter, MissingExtra
 from xtts_rtc.types import OUTPUT_HZ
+
+if TYPE_CHECKING:
+    from xtts_rtc.audio.compress import Compression
 
 TELEPHONE_HZ = 8_000
 
 _UNKNOWN_SIZE = 0xFFFF_FFFF  # what FFmpeg writes to a pipe; readers take it as "until the end"
 _WAV_HEADER_BYTES = 44
+_FLAC_LENGTH_AT = 22  # RFC 9639, 8.2: the low 32 bits of the 36 that count samples
 
 
 class Encoder(Protocol):
@@ -104,9 +108,22 @@ def wav_header(hz: int, num_samples: int | None = None) -> bytes:
     return b"RIFF" + struct.pack("<I", riff_bytes) + b"WAVEfmt " + form + b"data" + struct.pack("<I", data_bytes)
 
 
+def _compressed(hz: int, compression: Compression) -> Encoder:
+    try:
+        from xtts_rtc.audio.compress import CompressedEncoder
+    except ImportError:
+        raise MissingExtra(
+            f"{compression} needs PyAV, which is not installed: pip install 'xtts-rtc[server]'"
+        ) from None
+    return CompressedEncoder(hz, compression)
+
+
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """A format by name: the rate it has unless told, and the maker of its encoder at a rate in Hz."""
+    """A format by name: the rate it has unless told, and the maker of its encoder at a rate in Hz.
+
+    `make` raises InvalidParameter for a rate the format has not, MissingExtra when PyAV is not installed.
+    """
 
     name: str
     default_hz: int
@@ -122,6 +139,10 @@ ENCODINGS: dict[str, Encoding] = {
         Encoding("wav", OUTPUT_HZ, WavEncoder),
         Encoding("mulaw", TELEPHONE_HZ, lambda hz: G711Encoder(hz, "mulaw")),
         Encoding("alaw", TELEPHONE_HZ, lambda hz: G711Encoder(hz, "alaw")),
+        Encoding("opus", OUTPUT_HZ, lambda hz: _compressed(hz, "opus")),
+        Encoding("mp3", OUTPUT_HZ, lambda hz: _compressed(hz, "mp3")),
+        Encoding("flac", OUTPUT_HZ, lambda hz: _compressed(hz, "flac")),
+        Encoding("aac", OUTPUT_HZ, lambda hz: _compressed(hz, "aac")),
     )
 }
 
@@ -133,6 +154,15 @@ def find_encoding(name: str) -> Encoding:
     return ENCODINGS[name]
 
 
+def length_patch(name: str, hz: int, num_samples: int) -> tuple[int, bytes] | None:
+    """Where a file of that format wants its length once that is known, and the bytes to put there."""
+    if name == "wav":
+        return 0, wav_header(hz, num_samples)
+    if name == "flac":
+        return _FLAC_LENGTH_AT, min(num_samples, 0xFFFF_FFFF).to_bytes(4, "big")
+    return None
+
+
 __all__ = [
     "ENCODINGS",
     "Encoder",
@@ -141,5 +171,6 @@ __all__ = [
     "PcmEncoder",
     "WavEncoder",
     "find_encoding",
+    "length_patch",
     "wav_header",
 ]

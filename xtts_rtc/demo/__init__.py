@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 
 def run(args: argparse.Namespace) -> int:
     """The command `demo`."""
+    if args.self_call:
+        from xtts_rtc.demo import self_call
+
+        print("loading the models; then a recorded caller talks with the agent for a minute ...", flush=True)
+        print(self_call.perform(args.settings, args.out or Path("out")))
+        return 0
     from xtts_rtc.demo.room import TEXT, perform
 
     chosen = args.settings

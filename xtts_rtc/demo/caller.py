@@ -15,28 +15,13 @@ from typing import Any
 import numpy as np
 
 from livekit import api, rtc
+from xtts_rtc.demo.ears import HZ, Ears, Heard
 from xtts_rtc.demo.livekit_server import KEY, SECRET, RoomServer
-from xtts_rtc.types import Float32
-
-HZ = 48_000
-LOUD = 300.0
-"""Root mean square of an int16 frame that counts as sound: -41 dBFS, far over Opus' idle noise."""
 
 
 @dataclass(slots=True)
-class Heard:
-    at: float
-    pcm: np.ndarray[Any, np.dtype[np.int16]]
-
-    @property
-    def is_loud(self) -> bool:
-        return bool(np.sqrt(np.mean(self.pcm.astype(np.float64) ** 2)) > LOUD)
-
-
-@dataclass(slots=True)
-class Caller:
-    room: rtc.Room
-    frames: list[Heard] = field(default_factory=list)
+class Caller(Ears):
+    room: rtc.Room = field(default_factory=rtc.Room)
     track: rtc.RemoteAudioTrack | None = None
     agent: str = ""
 
@@ -45,27 +30,6 @@ class Caller:
             destination_identity=self.agent, method=method, payload=json.dumps(values), response_timeout=10
         )
         return dict(json.loads(answer))
-
-    def loud_times(self, since: float = 0.0) -> list[float]:
-        return [frame.at for frame in self.frames if frame.at >= since and frame.is_loud]
-
-    def pcm(self, since: float = 0.0, until: float = float("inf")) -> Float32:
-        parts = [frame.pcm for frame in self.frames if since <= frame.at < until]
-        pcm: Float32 = np.concatenate([np.zeros(0, np.int16), *parts]).astype(np.float32) / np.float32(32_768)
-        return pcm
-
-    async def until_loud(self, since: float, limit_s: float = 20.0) -> float:
-        async with asyncio.timeout(limit_s):
-            while not (times := self.loud_times(since)):
-                await asyncio.sleep(0.01)
-        return times[0]
-
-    async def until_quiet(self, for_s: float = 1.0, limit_s: float = 60.0) -> float:
-        """Wait for so much silence after sound; the time of the last sound."""
-        async with asyncio.timeout(limit_s):
-            while not (times := self.loud_times()) or time.time() - times[-1] < for_s:
-                await asyncio.sleep(0.05)
-        return times[-1]
 
     async def reception(self) -> tuple[int, int]:
         """WebRTC's own count of samples it had to invent, and of all samples; zeros before the first packet."""
@@ -100,7 +64,7 @@ async def calling(server: RoomServer, *, limit_s: float = 20.0, num_tries: int =
 
 async def _joined(server: RoomServer, limit_s: float, num_tries: int) -> Caller:
     for _ in range(num_tries):
-        caller, subscribed = Caller(rtc.Room()), asyncio.Event()
+        caller, subscribed = Caller(), asyncio.Event()
         caller.room.on("track_subscribed", partial(_take_track, caller, subscribed))
         name = f"room-{uuid.uuid4().hex[:8]}"
         grants = api.VideoGrants(room_join=True, room=name)
@@ -134,4 +98,4 @@ async def _listen(stream: rtc.AudioStream, caller: Caller) -> None:
         caller.frames.append(Heard(time.time(), np.frombuffer(event.frame.data, np.int16).copy()))
 
 
-__all__ = ["HZ", "LOUD", "Caller", "Heard", "calling"]
+__all__ = ["Caller", "calling"]

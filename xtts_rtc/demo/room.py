@@ -20,7 +20,8 @@ from pathlib import Path
 from xtts_rtc.audio.encode import wav_header
 from xtts_rtc.audio.frames import to_int16
 from xtts_rtc.demo import worker
-from xtts_rtc.demo.caller import HZ, Caller, calling
+from xtts_rtc.demo.caller import Caller, calling
+from xtts_rtc.demo.ears import HZ
 from xtts_rtc.demo.livekit_server import RoomServer, free_port, running, running_server, wait_for_port, wait_for_worker
 from xtts_rtc.demo.recogniser import Recogniser, share_heard, words
 from xtts_rtc.errors import SetupError

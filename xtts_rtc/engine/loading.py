@@ -10,6 +10,7 @@ from pathlib import Path
 from xtts_rtc.engine.runtimes import DEFAULT_CLIP, LoadedRuntime, ModelChoice, Progress, load_runtime
 from xtts_rtc.engine.worker import XttsBackend
 from xtts_rtc.errors import ConfigError, MissingExtra
+from xtts_rtc.metrics import Metrics
 from xtts_rtc.model.interface import Runtime
 from xtts_rtc.types import Conditioning
 from xtts_rtc.voices.cache import ConditioningCache
@@ -35,6 +36,7 @@ def load_engine(
     max_streams: int = 4,
     max_queue_s: float = 2.0,
     max_ahead_s: float = 3.0,
+    metrics: Metrics | None = None,
     progress: Progress = lambda share, what: None,
 ) -> LoadedEngine:
     """Load a model and its voices and start the engine thread; blocking.
@@ -54,7 +56,9 @@ def load_engine(
     for language in loaded.frontend.languages:
         with contextlib.suppress(MissingExtra):  # who asks for such a language is told which extra to install
             loaded.frontend.check(language)  # dictionaries are read here, not on an event loop
-    backend = XttsBackend(loaded.runtime, loaded.frontend, voices, max_queue_s=max_queue_s, max_ahead_s=max_ahead_s)
+    backend = XttsBackend(
+        loaded.runtime, loaded.frontend, voices, max_queue_s=max_queue_s, max_ahead_s=max_ahead_s, metrics=metrics
+    )
     return LoadedEngine(backend, loaded, voices)
 
 

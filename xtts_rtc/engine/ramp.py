@@ -13,7 +13,7 @@ import numpy as np
 
 from xtts_rtc.types import FRAME_SAMPLES, OUTPUT_HZ, TOKENS_PER_SECOND, Float32
 
-LADDER = (4, 5, 6, 7, 8, 10, 12, 15, 17, 23, 30)
+LADDER = (3, 4, 5, 6, 7, 8, 10, 12, 15, 17, 23, 30)
 """Chunk sizes in tokens, those of whose windows a padded vocoder has the lengths (model/onnx/vocoder.py) among
 them; 30 tokens (1.4 s) cost 19 % in vocoder context, more gains little."""
 
@@ -72,7 +72,7 @@ def first_chunk_tokens(costs: Costs, num_streams: int) -> int:
     for tokens in LADDER:
         if tokens / TOKENS_PER_SECOND - _HELD_BACK_S >= follow / _SAFETY * 0.85:
             return tokens
-    return LADDER[-1] if costs.realtime_factor(LADDER[-1], num_streams) < 1 else LADDER[3]
+    return LADDER[-1] if costs.realtime_factor(LADDER[-1], num_streams) < 1 else LADDER[4]
 
 
 def next_chunk_tokens(costs: Costs, num_streams: int, ahead_s: float) -> int:

@@ -22,11 +22,12 @@ from xtts_rtc.engine.batch import Batch
 from xtts_rtc.engine.ramp import Costs, first_chunk_tokens
 from xtts_rtc.engine.request import Need, Stream
 from xtts_rtc.engine.scheduler import Scheduler, Work
+from xtts_rtc.engine.voice_loader import VoiceLoader
 from xtts_rtc.errors import EngineFull, EngineUnavailable, GenerationFailed, XttsRtcError
 from xtts_rtc.metrics import Metrics
 from xtts_rtc.model.interface import Runtime
 from xtts_rtc.text.tokenizer import TextFrontend
-from xtts_rtc.types import AudioEvent, EndEvent, ErrorEvent, Event, Float32, Segment, StreamRequest
+from xtts_rtc.types import AudioEvent, Conditioning, EndEvent, ErrorEvent, Event, Float32, Segment, StreamRequest
 from xtts_rtc.voices.library import VoiceLibrary
 
 logger = logging.getLogger(__name__)
@@ -63,14 +64,15 @@ class XttsBackend:
         max_queue_s: float = 2.0,
         max_ahead_s: float = 3.0,
         max_waiting: int = 64,
+        metrics: Metrics | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._frontend = frontend
-        self._voices = voices
+        self.voices = VoiceLoader(voices)
         self._clock = clock
         self._max_waiting = max_waiting
         self._costs = Costs()
-        self.metrics = Metrics()
+        self.metrics = metrics or Metrics()
         self._batch = Batch(runtime, frontend, self._costs, clock, self.metrics)
         self._runtime = runtime
         self._num_slots = runtime.num_slots
@@ -110,17 +112,20 @@ class XttsBackend:
         )
 
     def open(self, request: StreamRequest, on_event: Callable[[Event], None]) -> int:
-        self._voices.require(request.voice)
+        voice = self.voices.known(request.voice)
         self._frontend.resolve(request.language)
         rng = np.random.default_rng(request.sampling.seed)
-        stream = Stream(next(self._ids), request, on_event, opened_at=self._clock(), rng=rng)
+        stream = Stream(next(self._ids), request, on_event, opened_at=self._clock(), rng=rng, voice=voice)
         with self._lock:
             if self._ending is not None:
                 raise EngineUnavailable(self._ending)
             if len(self._streams) >= self._num_slots + self._max_waiting:
                 raise EngineFull(f"all {self._num_slots} streams speak and {self._max_waiting} wait; try again later")
             self._streams[stream.id] = stream
-        self._inbox.put(partial(self._scheduler.waiting.append, stream))
+        if voice is not None:
+            self._take_voice(stream, voice)
+        else:
+            self.voices.load(request.voice, partial(self._take_voice, stream))
         return stream.id
 
     def say(self, stream: int, segment: Segment) -> None:
@@ -143,6 +148,7 @@ class XttsBackend:
         self._inbox.put(lambda: None)
         if threading.current_thread() is not self._thread:
             self._thread.join(_CLOSE_S)
+        self.voices.close()
 
     def wait_until_warm(self) -> None:
         """Block until every call is as fast as it gets, or the engine ended; it speaks before that too."""
@@ -152,6 +158,10 @@ class XttsBackend:
     def run_on_engine(self, work: Callable[[], None]) -> None:
         """Queue `work` for the engine thread, between two pieces of its own work."""
         self._inbox.put(work)
+
+    def _take_voice(self, stream: Stream, outcome: Conditioning | Exception) -> None:
+        """A stream waits for a slot once its voice is there; meanwhile it holds none. Any thread."""
+        self._inbox.put(partial(self._line_up, stream, outcome))
 
     # Below: engine thread only.
 
@@ -171,9 +181,7 @@ class XttsBackend:
         self._drain()
         now = self._clock()
         self._reap_cancelled()
-        while admitted := self._scheduler.admit(now):  # again, for a slot whose stream failed at once
-            for stream in admitted:
-                self._admit(stream)
+        self._scheduler.admit(now)
         self._reap_expired(now)  # after admission: who waited while the engine was starting is not late
         work = self._scheduler.next_work(now)
         if work is not None:
@@ -203,18 +211,21 @@ class XttsBackend:
         message()
 
     def _reap_cancelled(self) -> None:
-        for stream in [s for s in self._scheduler.streams() if s.cancelled_at is not None]:
+        for stream in [s for s in list(self._streams.values()) if s.cancelled_at is not None]:
             self._finish(stream, is_cancelled=True)
 
     def _reap_expired(self, now: float) -> None:
         for stream in self._scheduler.expired(now):
             self._fail(stream, EngineFull(self._scheduler.why_full()))
 
-    def _admit(self, stream: Stream) -> None:
-        try:
-            stream.voice = self._voices.get(stream.request.voice)
-        except Exception as error:
-            self._fail(stream, error)
+    def _line_up(self, stream: Stream, outcome: Conditioning | Exception) -> None:
+        if stream.id not in self._streams:  # cancelled while its voice was loaded
+            return
+        if isinstance(outcome, Exception):
+            self._fail(stream, outcome)
+            return
+        stream.voice = outcome
+        self._scheduler.waiting.append(stream)
 
     def _do(self, work: Work) -> None:
         if work.need is Need.STEP:

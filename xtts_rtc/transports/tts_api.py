@@ -12,20 +12,20 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Annotated, Any, Literal
 
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Send
 
 from xtts_rtc.api import Engine
-from xtts_rtc.audio.encode import ENCODINGS, Encoding, find_encoding, wav_header
+from xtts_rtc.audio.encode import ENCODINGS, Encoding, find_encoding, length_patch
 from xtts_rtc.audio.resample import RATES_HZ
 from xtts_rtc.errors import NotAcceptable, StorageFailed, UnsupportedMedia
-from xtts_rtc.http_answer import ErrorBody, SpeechResponse, StreamedSpeech, Utterance
+from xtts_rtc.http_answer import ErrorBody, Seed, SpeechResponse, StreamedSpeech, Utterance, Whole, whole
 from xtts_rtc.types import LANGUAGES, MAX_UTTERANCE_CHARS, SamplingParams, Speech
 
 _PUBLISHED = SamplingParams()
@@ -51,26 +51,32 @@ _MEDIA_TYPES: dict[str, str] = {
 }
 _MADE = ("audio/L16", "audio/wav", "audio/PCMU", "audio/PCMA", "audio/ogg", "audio/mpeg", "audio/flac", "audio/aac")
 _JSON = "application/json"
+_OPUS_HAS_NOT: dict[str, Any] = {
+    "properties": {"format": {"const": "opus"}, "sample_rate": {"enum": [44_100, 32_000, 22_050]}},
+    "required": ["format", "sample_rate"],
+}
 
 
 class TtsBody(BaseModel):
     """What to say and how; the defaults are the published ones."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, hide_input_in_errors=True, json_schema_extra={"not": _OPUS_HAS_NOT}
+    )
 
     text: str = Field(max_length=MAX_UTTERANCE_CHARS, pattern=r"\S", description="What to say; any length up to this.")
     speaker: str = Field(default="default", description="The id of a voice: GET /v1/voices lists them.")
     language: Literal[LANGUAGES] = "en"  # type: ignore[valid-type]  # a tuple of literals, one list for all
     temperature: float = Field(default=_PUBLISHED.temperature, gt=0, le=2, allow_inf_nan=False)
     repetition_penalty: float = Field(default=_PUBLISHED.repetition_penalty, ge=1, le=20, allow_inf_nan=False)
-    top_k: int = Field(default=_PUBLISHED.top_k, ge=1, le=1026)
+    top_k: Whole = Field(default=_PUBLISHED.top_k, ge=1, le=1026)
     top_p: float = Field(default=_PUBLISHED.top_p, gt=0, le=1, allow_inf_nan=False)
     speed: float = Field(default=_PUBLISHED.speed, ge=0.5, le=2, allow_inf_nan=False)
-    seed: int | None = Field(default=None, ge=0, lt=2**63, description="Equal seeds give equal audio; null: any.")
+    seed: Seed | None = Field(default=None, description="Equal seeds give equal audio; null: any.")
     format: Literal[tuple(ENCODINGS)] | None = Field(  # type: ignore[valid-type]
         default=None, description="null: what the Accept header asks for, else wav (/tts) or pcm (/tts_stream)."
     )
-    sample_rate: Literal[RATES_HZ] | None = Field(  # type: ignore[valid-type]
+    sample_rate: Annotated[Literal[RATES_HZ], BeforeValidator(whole)] | None = Field(  # type: ignore[valid-type]
         default=None, description="Hz; null: 24000, 8000 for mulaw and alaw."
     )
 
@@ -157,9 +163,10 @@ class RecordedSpeech(SpeechResponse):
             async for data in audio:
                 file.write(data)
             size = file.tell()
-            if self.utterance.encoding.name == "wav":  # the length is known only now
-                file.seek(0)
-                file.write(wav_header(self.utterance.sample_rate, self.num_samples))
+            wanted = self.utterance
+            if patch := length_patch(wanted.encoding.name, wanted.sample_rate, self.num_samples):
+                file.seek(patch[0])
+                file.write(patch[1])
             file.flush()
         except OSError as error:
             raise _storage_failed(error) from error

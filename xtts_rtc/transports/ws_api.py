@@ -162,7 +162,7 @@ class SpeechSocket:
         utterance = running.start.id
         try:
             async with running.speech as speech:
-                await self._tell({"type": "started", "id": utterance})
+                await self._tell({"type": "started", "id": utterance, **self._request_id()})
                 async for chunk in speech:
                     await self._send(running, chunk)
             if running.error is not None:
@@ -182,6 +182,11 @@ class SpeechSocket:
             self._running = None
         await self._tell(last)
 
+    def _request_id(self) -> dict[str, str]:
+        """The socket's id in the server's log; none where nobody gives ids."""
+        request_id = getattr(self._socket.state, "request_id", "")
+        return {"request_id": request_id} if request_id else {}
+
     async def _send(self, running: _Utterance, chunk: SpeechChunk) -> None:
         if not await running.room_for(chunk.pcm.size):
             return
@@ -190,7 +195,11 @@ class SpeechSocket:
             utterance = running.start.id
             await self._tell({"type": "segment", "id": utterance, "index": chunk.segment, "text": chunk.text})
         if chunk.pcm.size:
-            await self._socket.send_bytes(encode(chunk.pcm, running.start.encoding))
+            data = encode(chunk.pcm, running.start.encoding)
+            try:
+                await self._socket.send_bytes(data)
+            except RuntimeError:  # what the server says of a socket that was closed meanwhile
+                raise WebSocketDisconnect(1006) from None
 
     async def _tell(self, message: Mapping[str, object]) -> None:
         try:

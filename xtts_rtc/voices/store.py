@@ -62,6 +62,15 @@ class VoiceFiles:
         return [_named(name, data) for name, data in zip(self.names, self.clips, strict=True)]
 
 
+def files_of(clip: bytes) -> VoiceFiles:
+    """What `VoiceStore.snapshot` gives for a voice of this one clip."""
+    return VoiceFiles(_key((clip,)), ("the clip",), (clip,))
+
+
+def _key(clips: tuple[bytes, ...]) -> str:
+    return hashlib.sha256(b"".join(hashlib.sha256(clip).digest() for clip in clips)).hexdigest()
+
+
 def _named(name: str, data: bytes) -> Float32:
     try:
         return read_clip(data).pcm
@@ -96,9 +105,23 @@ class VoiceStore:
         if len(clips) > MAX_CLIPS:
             raise BadClip(f"voice '{voice_id}' has {len(clips)} clips; keep the best {MAX_CLIPS}")
         data = tuple(self._read(path) for path in clips)
-        digests = b"".join(hashlib.sha256(clip).digest() for clip in data)
-        names = tuple(self._name(path) for path in clips)
-        return VoiceFiles(hashlib.sha256(digests).hexdigest(), names, data)
+        return VoiceFiles(_key(data), tuple(self._name(path) for path in clips), data)
+
+    def signature(self, voice_id: str) -> tuple[object, ...]:
+        """What the file system says of a voice's clips; it changes when they may have. Empty: no such voice.
+
+        Two changes within the resolution of the file system's clock may look like one. Raises InvalidVoiceId.
+        """
+        found: list[tuple[object, ...]] = []
+        for entry in self._own_entries(voice_id):
+            for path in [entry] if _is_clip_name(entry) else self._clips_in(entry):
+                try:
+                    stat = path.stat()
+                except OSError:
+                    found.append((path.name,))
+                    continue
+                found.append((path.name, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
+        return tuple(found)
 
     def content_key(self, voice_id: str) -> str:
         """`key` of a snapshot: changes with any byte of the clips, whatever their times say."""
@@ -114,10 +137,7 @@ class VoiceStore:
         Raises InvalidVoiceId, BadClip, VoiceTaken for an id that is taken (also in other capitals, which
         some file systems cannot tell apart), and StorageFailed for a folder that cannot be written.
         """
-        check_voice_id(voice_id)
-        if problem := self.problem():  # what cannot be listed cannot be told apart from what is free
-            raise StorageFailed(problem)
-        old = self._taken_by(voice_id, is_replacing)
+        old = self.check_free(voice_id, is_replacing=is_replacing)
         data = clip if isinstance(clip, bytes) else read_file(clip)
         read_clip(data)
         target = self.folder / f"{voice_id}.{clip_kind(data)}"
@@ -132,6 +152,21 @@ class VoiceStore:
                 f"voice '{voice_id}' cannot be kept: {error.strerror}; check the folder of voices and its disk"
             ) from error
         return target
+
+    def check_free(self, voice_id: str, *, is_replacing: bool = False) -> list[Path]:
+        """The entries that `add` would replace. Raises as `add` does for the id and for the folder."""
+        check_voice_id(voice_id)
+        if problem := self.problem():  # what cannot be listed cannot be told apart from what is free
+            raise StorageFailed(problem)
+        same = [known for known in self.ids() if known.casefold() == voice_id.casefold()]
+        if any(known != voice_id for known in same):
+            raise VoiceTaken(f"voice '{voice_id}' differs from '{same[0]}' in capitals only; choose another id")
+        if same and not is_replacing:
+            raise VoiceTaken(f"voice '{voice_id}' exists already; remove it first or choose another id")
+        old = self._own_entries(voice_id)
+        if any(not _is_clip_name(entry) for entry in old):
+            raise VoiceTaken(f"voice '{voice_id}' is a folder of clips; remove it first or choose another id")
+        return old
 
     def remove(self, voice_id: str) -> None:
         """Delete a voice's clips; of a link only the link goes. Raises InvalidVoiceId, VoiceNotFound, StorageFailed."""
@@ -221,17 +256,6 @@ class VoiceStore:
             raise BadClip(f"{self._name(path)} is a link to outside the folder of voices; copy the clip there")
         return read_file(path)
 
-    def _taken_by(self, voice_id: str, is_replacing: bool) -> list[Path]:
-        same = [known for known in self.ids() if known.casefold() == voice_id.casefold()]
-        if any(known != voice_id for known in same):
-            raise VoiceTaken(f"voice '{voice_id}' differs from '{same[0]}' in capitals only; choose another id")
-        if same and not is_replacing:
-            raise VoiceTaken(f"voice '{voice_id}' exists already; remove it first or choose another id")
-        old = self._own_entries(voice_id)
-        if any(not _is_clip_name(entry) for entry in old):
-            raise VoiceTaken(f"voice '{voice_id}' is a folder of clips; remove it first or choose another id")
-        return old
-
 
 def _is_clip_name(path: Path) -> bool:
     return path.suffix.lower() in CLIP_SUFFIXES
@@ -265,4 +289,4 @@ def _remove_folder(folder: Path) -> None:
         folder.rmdir()
 
 
-__all__ = ["MAX_CLIPS", "BrokenVoice", "VoiceFiles", "VoiceStore", "check_voice_id", "voice_not_found"]
+__all__ = ["MAX_CLIPS", "BrokenVoice", "VoiceFiles", "VoiceStore", "check_voice_id", "files_of", "voice_not_found"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -108,6 +109,30 @@ def test_openvino_gives_the_same_audio_at_any_length(tiny_bundles: dict[str, Pat
     first, second = exact(middle, speaker), exact(Window(other[:, 20:177], 13, 144), speaker)
     np.testing.assert_allclose(first, truth(middle, speaker), atol=1e-5)  # not overwritten by the next call
     assert np.abs(first - second).max() > 1e-3
+
+
+@needs_openvino
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ("openvino-fp32", "openvino-bf16", "openvino-mixed"))
+def test_a_window_that_was_stopped_spoils_none_after_it(
+    name: str, tiny_bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: OpenVINO took layers for unchanged that the stopped window had resized."""
+    monkeypatch.setattr(module, "_ASK_MS", 0)
+    stopped = open_vocoder(tiny_bundles["fp32"], name, num_threads=1)
+    whole = open_vocoder(tiny_bundles["fp32"], name, num_threads=1)
+    rng = np.random.default_rng(5)
+    num_stopped = 0
+    for seed in range(20):
+        frames, speaker = noise(int(rng.choice((30, 60))), seed)
+        asked = itertools.count()
+        patience = int(rng.integers(0, 40))
+        window = Window.whole(frames)
+        num_stopped += stopped(window, speaker, lambda: next(asked) >= patience).size == 0  # noqa: B023
+        frames, speaker = noise(int(rng.choice((30, 60))), seed)
+        window = Window.whole(frames)
+        np.testing.assert_array_equal(stopped(window, speaker), whole(window, speaker))
+    assert num_stopped > 5
 
 
 def test_speed_must_be_worth_the_loss() -> None:

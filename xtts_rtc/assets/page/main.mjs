@@ -17,12 +17,11 @@ let isDrawn = true;
 let told = null;
 
 const STATUS = {
-  idle: () => "Ready.",
   waiting: () => "Waiting for the first audio…",
   speaking: () => "Speaking. Press Stop to interrupt.",
   done: ({ audioS }) => `Finished: ${asLength(audioS)} of speech.`,
   stopped: ({ playedS }) => (playedS ? `Stopped after ${asLength(playedS)}.` : "Stopped before the first audio."),
-  failed: () => "Not spoken to the end.",
+  failed: ({ playedS }) => (playedS ? `Broke off after ${asLength(playedS)}.` : "Nothing was spoken."),
 };
 
 function speak() {
@@ -66,6 +65,7 @@ function tell(problem) {
   told = problem;
   part("problem").hidden = !problem;
   if (!problem) return;
+  part("problem").dataset.kind = problem.isAsking ? "ask" : "failure";
   part("problem-title").textContent = problem.title;
   part("problem-detail").textContent = problem.detail;
   if (problem.wantsKey && part("key-form").hidden) {
@@ -95,9 +95,11 @@ async function loadVoices() {
     part("voice").replaceChildren(...voices.map((voice) => new Option(voice, voice, voice === "default", voice === "default")));
     part("toggle").disabled = part("voice").disabled = !voices.length;
     part("key-form").hidden = true;
+    if (!current) part("status").textContent = voices.length ? "Ready." : "";
     tell(voices.length ? null : { title: "This server has no voices", detail: "Put a clip into its speakers folder." });
   } catch (problem) {
-    part("voice").replaceChildren(new Option("No voices yet"));
+    part("voice").replaceChildren(new Option("None yet"));
+    part("status").textContent = problem.wantsKey ? "Waiting for the key." : "Trying again…";
     tell(problem);
     if (!problem.wantsKey) setTimeout(loadVoices, RETRY_MS);
   }

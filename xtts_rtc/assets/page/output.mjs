@@ -4,7 +4,7 @@
 
 import { Desk } from "./playout.mjs";
 
-const CALLBACK_SAMPLES = 1024;
+const CALLBACK_SAMPLES = 2048; // with 1024 one callback in eight came too late on two busy cores, and was not heard
 const WORKLET_START_S = 0.12; // audio that waits before the first sound: less underran on a busy machine
 const CALLBACK_START_S = 0.25; // the page's own thread also draws
 

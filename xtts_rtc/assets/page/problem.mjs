@@ -17,9 +17,10 @@ const ADVICE = {
 };
 
 export class Problem extends Error {
-  constructor({ title, detail, status = 0, wantsKey = false }) {
+  /** status: of the HTTP answer, 0 without one; isAsking: nothing failed, something is needed first. */
+  constructor({ title, detail, status = 0, wantsKey = false, isAsking = false }) {
     super(`${title}: ${detail}`);
-    Object.assign(this, { title, detail, status, wantsKey });
+    Object.assign(this, { title, detail, status, wantsKey, isAsking });
   }
 }
 
@@ -29,7 +30,7 @@ export async function problemOfAnswer(answer, hasKey) {
   const said = await saidBy(answer);
   if (status === 401) {
     const title = hasKey ? "The server refused this key" : TITLES[401];
-    return new Problem({ title, detail: ADVICE[401], status, wantsKey: true });
+    return new Problem({ title, detail: ADVICE[401], status, wantsKey: true, isAsking: !hasKey });
   }
   const title = TITLES[status] ?? (status >= 500 ? "The server failed" : "The server refused this");
   if (status === 429) {

@@ -36,7 +36,7 @@ export class Utterance {
   /** Until the last sample was played. Never throws: what went wrong is in `problem`. */
   async run(request) {
     const opening = this.#player.begin((state) => this.#follow(state));
-    opening.catch(() => this.#abort.abort()); // without sound there is nothing to wait for
+    opening.catch((error) => this.#abort.abort(error)); // without sound there is nothing to wait for
     try {
       for await (const samples of this.#server.speak(request, this.#abort.signal)) {
         this.figures.received(samples.length, this.#now());

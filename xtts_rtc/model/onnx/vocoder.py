@@ -38,18 +38,22 @@ MIN_SNR_DB = 40.0
 """What a vocoder must reach against fp32 to be chosen."""
 WORTH = 1.15
 """How many times faster a less exact vocoder must be: bf16 also starts slower (2.3 s of warming against 1.2 s)."""
-HEAD_FRAMES = (32, 48, 64, 80, 104, 128, 160)
+HEAD_FRAMES = (32, 40, 48, 64, 80, 104, 128, 160)
 """Lengths OpenVINO is given: one it has not seen costs it 0.3 s (32 frames) to 1 s (160). With 26 frames of
-context they are the windows of a first chunk of up to 8 tokens, and of 5, 8, 12, 17, 23 and 30 tokens."""
-REST_FRAMES = (22, 28, 40, 58, 80, 106, 136)
+context they are the windows of a first chunk of up to 7 tokens, and of 3, 5, 8, 12, 17, 23 and 30 tokens."""
+REST_FRAMES = (18, 22, 28, 40, 58, 80, 106, 136)
 """The same windows behind the head."""
 MAX_FRAMES = HEAD_FRAMES[-1]
 """Longer windows are decoded in pieces."""
 
-_WARMING_ORDER = (2, 0, 6, 1, 4, 3, 5)
+_WARMING_ORDER = (3, 0, 1, 7, 2, 5, 4, 6)
 """Enough to begin with, then what helps most; until all are warm the next longer one is used."""
 _ASK_MS = 4
 """How often a running window asks whether anybody still wants it."""
+_MENDING_FRAMES = (3, 5)
+"""Lengths that no window has."""
+_SCALES = {"head": 1, "trunk": 8, "body": 8, "tail": 128, "post": 256}
+"""Values that a frame has where a part begins."""
 TRIAL_FRAMES = 64
 _TRIALS = 3
 
@@ -59,6 +63,10 @@ class Part(Protocol):
 
     def __call__(self, x: Float32, speaker: Float32, num_frames: int, is_unwanted: Callable[[], bool]) -> Float32:
         """x [1, C, F * k] to [1, C', F * k'], speaker [512]; valid until the next call. Empty once unwanted."""
+        ...
+
+    def mend(self) -> None:
+        """Make it whole again after a call that was stopped half-way; the next call would do it."""
         ...
 
 
@@ -84,6 +92,9 @@ class Vocoder:
             start = (num_frames - num_new) // 2
             window = Window(np.zeros((width, num_frames), np.float32), start, start + num_new)
             self._piece(window, np.zeros(512, np.float32), never)
+        if len(cold) == 1:
+            for part in self.parts * len(_MENDING_FRAMES):
+                part.mend()
         return len(cold) > 1
 
     def _piece(self, window: Window, speaker: Float32, is_unwanted: Callable[[], bool]) -> Float32:
@@ -152,27 +163,52 @@ class _OnnxPart:
         given = {name: value for name, value in feed.items() if name in self._names}
         return np.asarray(self._session.run(None, given)[0], np.float32)
 
+    def mend(self) -> None:
+        """Nothing is ever half done here."""
+
 
 class _OpenVinoPart:
-    """On OpenVINO; precision f32 or bf16 (on a CPU without AMX the slower one)."""
+    """On OpenVINO; precision f32 or bf16 (on a CPU without AMX the slower one).
 
-    def __init__(self, path: Path, precision: str, num_threads: int) -> None:
+    An inference that was stopped half-way has to be mended before the next: OpenVINO 2026.4 takes a node for
+    unchanged whose input is as long as in its last whole inference, though its output was resized since, and the
+    next window fails, or is wrong without a word. A length that no node has seen last, hence two that take
+    turns, makes every node look anew.
+    """
+
+    def __init__(self, path: Path, precision: str, scale: int, num_threads: int) -> None:
         self._request = _compile(path, precision, num_threads)
-        self._names = {name for item in self._request.model_inputs for name in item.get_names()}
+        inputs = [(name, item) for item in self._request.model_inputs for name in item.get_names()]
+        self._names = {name for name, _ in inputs}  # an item has several: "length" is also the node that reads it
+        self._channels = next(item.get_partial_shape()[1].get_length() for name, item in inputs if name in "xz")
+        self._scale = scale
+        self._is_torn = False
+        self._mending = list(_MENDING_FRAMES)
 
     def __call__(self, x: Float32, speaker: Float32, num_frames: int, is_unwanted: Callable[[], bool]) -> Float32:
+        if self._is_torn:
+            self.mend()
+        return self._run(x, speaker, num_frames, is_unwanted)
+
+    def mend(self) -> None:
+        self._mending.reverse()
+        num_frames = self._mending[0]
+        x = np.zeros((1, self._channels, num_frames * self._scale), np.float32)
+        self._run(x, np.zeros(512, np.float32), num_frames, never)
+
+    def _run(self, x: Float32, speaker: Float32, num_frames: int, is_unwanted: Callable[[], bool]) -> Float32:
         feed = {"z": x, "x": x, "speaker": speaker.reshape(1, -1, 1), "length": np.array([num_frames], np.int64)}
         given = {name: value for name, value in feed.items() if name in self._names}
+        self._is_torn = True  # until its end is reached
         self._request.start_async(given, share_inputs=True)
         while not self._request.wait_for(_ASK_MS):
             if is_unwanted():
                 self._request.cancel()
-                break
-        if is_unwanted():
-            _let_end(self._request)
-            return np.zeros(0, np.float32)
+                _let_end(self._request)
+                return np.zeros(0, np.float32)
+        self._is_torn = False
         output: Float32 = self._request.get_output_tensor(0).data
-        return output
+        return np.zeros(0, np.float32) if is_unwanted() else output
 
 
 def _let_end(request: Any) -> None:
@@ -223,7 +259,7 @@ class _Workshop:
     def _part(self, part: str, precision: str) -> Part:
         if (part, precision) not in self.opened:
             path = self.folder / f"vocoder_{part}.onnx"
-            self.opened[part, precision] = _OpenVinoPart(path, precision, self.num_threads)
+            self.opened[part, precision] = _OpenVinoPart(path, precision, _SCALES[part], self.num_threads)
         return self.opened[part, precision]
 
 

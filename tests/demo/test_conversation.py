@@ -1,0 +1,178 @@
+"""An agent's session over real WebRTC: a recorded caller asks, the agent answers, and is interrupted."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import time
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from tests.demo.conftest import HZ, line_to, scripted_kit, spoken
+from tests.fakes import tone_engine
+from xtts_rtc.api import Engine
+from xtts_rtc.demo.llm import load_llm
+from xtts_rtc.demo.phone import Phone, phoning
+from xtts_rtc.demo.recogniser import Recogniser, share_heard, words
+from xtts_rtc.engine.tone import ToneBackend
+from xtts_rtc.transports.webrtc import Calls, Peer
+
+pytestmark = [pytest.mark.net, pytest.mark.slow]
+
+QUESTION = "What is the capital of France?"
+ANSWER = "She walked to the garden and picked some flowers. A boat goes by with music and lights."
+LONG = (
+    "The weather is fine today, and the streets are full of people. Everybody walks slowly along the river. "
+    "Later in the evening the rain may come back again."
+)
+SECOND = "The train leaves at eight in the morning."
+
+
+@pytest.fixture(scope="module")
+def recogniser() -> Iterator[Recogniser]:
+    made = Recogniser()
+    yield made
+    made.close()
+
+
+async def ask(phone: Phone, text: str) -> float:
+    """Say it; the time of its last sound."""
+    phone.mouth.say(await asyncio.to_thread(spoken, text))
+    return await heard_out(phone)
+
+
+async def heard_out(phone: Phone) -> float:
+    while phone.mouth.is_busy:
+        await asyncio.sleep(0.01)
+    return max(frame.at for frame in phone.mouth.spoken if frame.is_loud)
+
+
+async def test_a_caller_asks_and_hears_the_answer(
+    embedded_engine: Engine, recogniser: Recogniser, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with (
+        scripted_kit(embedded_engine, ANSWER) as (kit, model),
+        line_to(kit) as (_, exchange),
+        phoning(exchange) as phone,
+    ):
+        await phone.until_event("ready")
+        asked = await ask(phone, QUESTION)
+        first = await phone.until_loud(asked)
+        said = await phone.until_event("said")
+        last = await phone.until_quiet(0.6)
+        turn = await phone.until_event("turn")
+    understood = [event["text"] for event in phone.events if event["type"] == "caller" and event["is_final"]]
+    heard = recogniser.words(phone.pcm(first - 0.1, last + 0.1), HZ)
+    share = share_heard(words(ANSWER), heard)
+    with capsys.disabled():
+        steps = ", ".join(f"{name[:-3]} {value:.0f}" for name, value in turn.items() if name.endswith("_ms"))
+        print(
+            f"\ncall: answer at the caller's ear {1e3 * (first - asked):.0f} ms after the question ({steps}), "
+            f"{share:.0%} of the words\n  heard: {' '.join(heard)}"
+        )
+    assert words(" ".join(understood)) == words(QUESTION)
+    assert [words(text) for text in model.asked] == [words(QUESTION)]
+    assert (said["text"].strip(), said["is_cut"]) == (ANSWER, False)
+    assert "".join(event["delta"] for event in phone.events if event["type"] == "spoken").split() == ANSWER.split()
+    assert share >= 0.8
+    parts = [turn[f"{name}_ms"] for name in ("end_of_turn", "llm_first_token", "first_clause", "first_audio", "heard")]
+    assert sum(parts) == pytest.approx(turn["total_ms"], abs=1)
+    assert (
+        turn["total_ms"] < 1e3 * (first - asked) < turn["total_ms"] + 900
+    )  # the quiet ends of both sentences, and the wire
+
+
+async def test_a_caller_who_speaks_up_is_heard_and_the_old_answer_is_gone(
+    embedded_engine: Engine, recogniser: Recogniser, capsys: pytest.CaptureFixture[str]
+) -> None:
+    interruption = spoken("Stop. When does the train leave?")
+    async with (
+        scripted_kit(embedded_engine, LONG, SECOND) as (kit, model),
+        line_to(kit) as (_, exchange),
+        phoning(exchange) as phone,
+    ):
+        await phone.until_event("ready")
+        asked = await ask(phone, QUESTION)
+        await phone.until_loud(asked)
+        await asyncio.sleep(2.5)
+        before = time.time()
+        phone.mouth.say(interruption)
+        cut = await phone.until_event("cut", since=before)
+        said = await phone.until_event("said", since=before)
+        asked = await heard_out(phone)
+        onset = next(frame.at for frame in phone.mouth.spoken if frame.at > before and frame.is_loud)
+        second = await phone.until_loud(asked)
+        await phone.until_event("said", since=said["at"])
+        last = await phone.until_quiet(0.6)
+    gone = [at for at in phone.loud_times(onset) if at < second]
+    silent_ms = 1e3 * (max(gone) - onset)
+    heard = recogniser.words(phone.pcm(second - 0.1, last + 0.1), HZ)
+    with capsys.disabled():
+        print(
+            f"\ncall: caller's voice to the agent's last sound at the caller's ear {silent_ms:.0f} ms "
+            f"(the caller's jitter buffer is 80), {cut['after_ms']:.0f} ms after it was noticed; "
+            f"heard of the first answer: {said['text']!r}\n  then: {' '.join(heard)}"
+        )
+    assert said["is_cut"]
+    assert 2_000 < cut["position_ms"] < 4_000
+    assert LONG.startswith(said["text"].strip())
+    assert 3 <= len(said["text"].split()) < len(LONG.split())
+    assert silent_ms < 600
+    assert share_heard(words(SECOND), heard) >= 0.7
+    assert share_heard(words(LONG), heard) < 0.2
+    assert "train" in words(model.asked[-1])
+
+
+async def test_the_packaged_language_model_answers(embedded_engine: Engine, recogniser: Recogniser) -> None:
+    pytest.importorskip("xllamacpp")
+    async with scripted_kit(embedded_engine, "") as (kit, _):
+        kit.brain = await asyncio.to_thread(load_llm, 1, {})
+        async with line_to(kit, greeting="Hello there.") as (_, exchange), phoning(exchange) as phone:
+            greeted = await phone.until_event("said")
+            assert greeted["text"] == "Hello there."
+            asked = await ask(phone, "Please tell me something about rivers.")
+            first = await phone.until_loud(asked)
+            said = await phone.until_event("said", since=asked, limit_s=30)
+            last = await phone.until_quiet(0.6)
+            heard = recogniser.words(phone.pcm(first - 0.1, last + 0.1), HZ)
+    assert kit.brain.name == "SmolLM2-135M"
+    assert share_heard(words(said["text"]), heard) >= 0.6, said["text"]
+
+
+async def test_ten_calls_one_after_another_and_four_at_once_leave_nothing_behind(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    tone, process = ToneBackend(max_streams=4, max_ahead_s=3.0), psutil.Process()
+    async with tone_engine(tone) as engine, scripted_kit(engine, ANSWER) as (kit, _):
+        async with line_to(kit, greeting="Hello there, this is a rather long greeting.") as (calls, exchange):
+            await one_call(calls, exchange)
+            before = left(process)
+            for _ in range(10):
+                await one_call(calls, exchange)
+            await asyncio.gather(*(one_call(calls, exchange) for _ in range(4)))
+            after = left(process)
+            assert tone.num_streams == 0
+    tone.close()
+    with capsys.disabled():
+        print(f"\ncall: 15 sessions; threads, tasks, sockets, peers {before} -> {after}")
+    assert after == before
+
+
+async def one_call(calls: Calls, exchange: object) -> None:
+    """Hang up in the middle of the greeting."""
+    before = calls.num_calls
+    async with phoning(exchange) as phone:  # type: ignore[arg-type]
+        await phone.until_loud(0.0)
+    async with asyncio.timeout(10):
+        while calls.num_calls > before:
+            await asyncio.sleep(0.01)
+
+
+def left(process: psutil.Process) -> tuple[int, int, int, int]:
+    gc.collect()
+    threads = [thread for thread in threading.enumerate() if not thread.name.startswith("asyncio_")]
+    peers = sum(isinstance(thing, Peer) for thing in gc.get_objects())
+    return len(threads), len(asyncio.all_tasks()), len(process.net_connections("inet")), peers

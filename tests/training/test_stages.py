@@ -1,0 +1,115 @@
+"""The whole recipe on a toy configuration: every stage runs, is picked up after a kill, and the result speaks."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("wordfreq")
+pytest.importorskip("hibari")
+pytest.importorskip("TTS")
+
+from training import codes, config, gpt, latents, sound, speaker, state, vocoder
+from training.config import Config, Phase
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    """Two shards of two speakers, and a model that is as small as it can be."""
+    usual = config.load()
+    return dataclasses.replace(
+        usual,
+        folder=tmp_path_factory.mktemp("voice"),
+        warm_start=None,
+        sound=dataclasses.replace(
+            usual.sound, num_shards=2, speakers_per_shard=2, utterances_per_speaker=7, max_chars=60
+        ),
+        codes=dataclasses.replace(usual.codes, num_shards=2, num_passes=1),
+        sizes=dataclasses.replace(usual.sizes, dim=64, layers=2, heads=4, vocoder_width=32),
+        gpt=dataclasses.replace(usual.gpt, groups=1, group_size=2, steps=2, decay=1, clip_s=[1.0, 1.5]),
+        vocoder=dataclasses.replace(
+            usual.vocoder, batch=2, latent_shards=1, ground_truth=Phase(2, 1e-3, 1), latents=Phase(2, 1e-3, 1),
+            adversarial=Phase(1, 1e-3, 1, weight=0.3),
+        ),
+        speaker=dataclasses.replace(usual.speaker, clips=8, clip_s=1.0),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def spoken(toy: Config) -> Config:
+    """After the stages that make speech and codes."""
+    sound.make_shards(toy)
+    codes.make_codebook(toy)
+    speaker.fit(toy)
+    return toy
+
+
+@pytest.fixture(scope="module")
+def trained(spoken: Config) -> Config:
+    """After the GPT and both phases of the vocoder."""
+    gpt.train(spoken)
+    vocoder.train(spoken, "ground_truth")
+    latents.make(spoken)
+    vocoder.train(spoken, "latents")
+    return spoken
+
+
+def test_a_shard_is_made_again_to_the_same_samples(spoken: Config, tmp_path: Path) -> None:
+    again = dataclasses.replace(spoken, folder=tmp_path)
+    sound.make_shard(again, sound.Teacher(again.vocabulary, max_s=again.sound.max_s), 1)
+    for name in sound.ARRAYS:
+        first, second = (np.load(sound.shard_folder(c, 1) / f"{name}.npy") for c in (spoken, again))
+        np.testing.assert_array_equal(first, second)
+
+
+def test_training_goes_on_from_where_it_was_killed(trained: Config) -> None:
+    longer = dataclasses.replace(trained, gpt=dataclasses.replace(trained.gpt, steps=3))
+    training = gpt.Training(longer)
+    assert training.step == 2
+    assert training.pending  # the rest of the pass it was in
+    kept = state.read(gpt.checkpoint(longer))
+    assert kept is not None
+    moments = training.optimizer.state_dict()["state"]
+    assert moments and moments.keys() == kept["optimizer"]["state"].keys()
+
+
+def test_a_state_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.pt"
+    state.save(path, {"step": 1})
+
+    def fail(*arguments: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("torch.save", fail)
+    with pytest.raises(OSError, match="disk full"):
+        state.save(path, {"step": 2})
+    assert state.read(path) == {"step": 1}
+
+
+def test_the_vocoder_goes_on_against_discriminators(trained: Config) -> None:
+    vocoder.train(trained, "adversarial")
+    kept = state.read(vocoder.checkpoint(trained, "adversarial"))
+    assert kept is not None
+    assert kept["step"] == 1
+    assert kept["judges"]
+
+
+def test_what_is_exported_loads_and_speaks(trained: Config, tmp_path: Path) -> None:
+    from training.export import export
+    from xtts_rtc.engine.runtimes import ModelChoice, load_runtime
+    from xtts_rtc.types import Conditioning
+    from xtts_rtc.voices.clip import read_clip
+
+    folder = tmp_path / "model"
+    export(trained, folder)
+    loaded = load_runtime(ModelChoice(name=str(folder), device="cpu"), num_slots=1, cache_dir=tmp_path)
+    voice = Conditioning("default", *loaded.runtime.condition([read_clip(folder / "default.wav").pcm]))
+    latent, logits = loaded.runtime.prefill(0, voice, np.arange(3, 9))
+    assert latent.shape == (64,)
+    assert logits.shape == (1026,)
+    assert sorted(path.stem for path in (folder / "speakers").iterdir()) == ["bright", "deep"]

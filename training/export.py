@@ -1,0 +1,96 @@
+"""Stage 8: a checkpoint folder in the published layout, with its voices and its model card.
+
+    python -m training.export FOLDER
+
+FOLDER gets config.json, vocab.json, model.safetensors (bfloat16), manifest.json, default.wav, MODEL_CARD.md, and
+speakers/ with a clip of each shipped voice. `xtts-rtc convert` makes a bundle of it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import torch
+
+from training import speakers, state
+from training.config import Config, load
+from training.gpt import checkpoint as gpt_checkpoint
+from training.latents import averaged
+from training.network import xtts_config
+from training.speaker import checkpoint as speaker_checkpoint
+from training.teacher import HZ, Array, Teacher
+from training.vocoder import PHASES
+from training.vocoder import checkpoint as vocoder_checkpoint
+
+LICENCE = "Apache-2.0"
+ORIGIN = (
+    "Trained for this project on synthetic speech of the hibari-tts 0.2.1 voice 'heart' (Apache-2.0) and of voices"
+    " made from it. No person was recorded. English only."
+)
+CLIP = (
+    "Good morning, and thank you for calling.",
+    "I am happy to help you today, so please tell me what you need.",
+    "Speak in your own words, and take all the time you like.",
+    "You may interrupt me.",
+)
+
+
+def assemble(config: Config) -> Any:
+    """`Xtts` with the averaged weights of every stage."""
+    kept = state.read(gpt_checkpoint(config))
+    assert kept is not None, "nothing was trained yet"
+    xtts = averaged(config, kept).xtts[0]
+    phase = next(phase for phase in reversed(PHASES[1:]) if vocoder_checkpoint(config, phase).is_file())
+    vocoder = state.read(vocoder_checkpoint(config, phase))
+    assert vocoder is not None
+    if vocoder["latents"] != kept["step"]:
+        print(f"the vocoder is fitted to the GPT of step {vocoder['latents']}, not {kept['step']}")
+    xtts.hifigan_decoder.waveform_decoder.load_state_dict({**vocoder["weights"], **vocoder["average"]})
+    fitted = state.read(speaker_checkpoint(config))
+    assert fitted is not None
+    xtts.hifigan_decoder.speaker_encoder.load_state_dict(fitted["encoder"])
+    return xtts
+
+
+def clip(teacher: Teacher, speaker: speakers.Speaker) -> Array:
+    """9 s of a voice, in sentences of its own."""
+    pause = np.zeros(HZ // 5, np.float32)
+    parts = [part for seed, text in enumerate(CLIP) for part in (teacher.speak(text, speaker, seed).pcm, pause)]
+    joined = np.concatenate(parts[:-1])
+    return joined * np.float32(0.7 / np.abs(joined).max())
+
+
+def export(config: Config, folder: Path, reports: list[dict[str, Any]] | None = None) -> None:
+    """Write everything; `reports` are what `evaluate` measured, if it was."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {
+        name: (tensor.to(torch.bfloat16) if tensor.is_floating_point() else tensor).contiguous()
+        for name, tensor in assemble(config).state_dict().items()
+        if not name.startswith("gpt.gpt_inference.")
+    }
+    save_file(weights, folder / "model.safetensors")
+    (folder / "config.json").write_text(xtts_config(config.sizes).to_json(), encoding="utf-8")
+    shutil.copyfile(config.vocabulary, folder / "vocab.json")
+    notes = {
+        "name": "embedded", "licence": LICENCE, "origin": ORIGIN, "max_segment_chars": config.sound.max_chars,
+        "max_segment_chars_why": f"no training text is longer; none lasts over {config.sound.max_s} s",
+        "figures": reports or [],
+    }  # fmt: skip
+    (folder / "manifest.json").write_text(json.dumps(notes, indent=2) + "\n", encoding="utf-8")
+    teacher = Teacher(config.vocabulary, max_s=config.sound.max_s)
+    for name, speaker in speakers.shipped(config.sound).items():
+        place = folder / "default.wav" if name == "default" else folder / "speakers" / f"{name}.wav"
+        place.parent.mkdir(exist_ok=True)
+        soundfile.write(place, clip(teacher, speaker), HZ, subtype="PCM_16")
+
+
+if __name__ == "__main__":
+    export(load(), Path(sys.argv[1]))
