@@ -129,8 +129,9 @@ class OneVoice:
     def __init__(self, voice: Conditioning) -> None:
         self._voice = voice
 
-    def require(self, voice_id: str) -> None:
-        """Every name is known."""
+    def known(self, voice_id: str) -> Conditioning:
+        """The voice: every name is known."""
+        return self._voice
 
     def get(self, voice_id: str) -> Conditioning:
         """The voice."""
