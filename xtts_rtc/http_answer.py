@@ -113,19 +113,19 @@ def invalid_body(error: RequestValidationError) -> XttsRtcError:
     return InvalidParameter(f"{'.'.join(names)[:100]}: {message}")
 
 
-async def answer_known(request: Request, error: Exception) -> Response:
+async def _answer_known(request: Request, error: Exception) -> Response:
     """Handler for XttsRtcError."""
     assert isinstance(error, XttsRtcError)
     return error_response(error)
 
 
-async def answer_invalid(request: Request, error: Exception) -> Response:
+async def _answer_invalid(request: Request, error: Exception) -> Response:
     """Handler for RequestValidationError."""
     assert isinstance(error, RequestValidationError)
     return error_response(invalid_body(error))
 
 
-async def answer_http(request: Request, error: Exception) -> Response:
+async def _answer_http(request: Request, error: Exception) -> Response:
     """Handler for what the framework refuses: no such path (404), no such method (405), a body that breaks off."""
     assert isinstance(error, HTTPException)
     code = _HTTP_CODES.get(error.status_code, "http_error")
@@ -144,16 +144,16 @@ def _methods_at(request: Request) -> list[str]:
     return [name for name, scope in tries if any(one.matches(scope)[0] is Match.FULL for one in request.app.routes)]
 
 
-async def answer_unknown(request: Request, error: Exception) -> Response:
+async def _answer_unknown(request: Request, error: Exception) -> Response:
     """Handler for what nobody expected; the framework logs it."""
     return JSONResponse({"error": f"the server failed ({type(error).__name__}); see its log", "code": "error"}, 500)
 
 
 ERROR_HANDLERS: Mapping[int | type[Exception], Callable[[Request, Exception], Coroutine[Any, Any, Response]]] = {
-    XttsRtcError: answer_known,
-    RequestValidationError: answer_invalid,
-    HTTPException: answer_http,
-    Exception: answer_unknown,
+    XttsRtcError: _answer_known,
+    RequestValidationError: _answer_invalid,
+    HTTPException: _answer_http,
+    Exception: _answer_unknown,
 }
 """For an application: every error is answered as `ErrorBody`."""
 

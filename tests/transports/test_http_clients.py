@@ -183,6 +183,17 @@ async def test_curl_that_is_ended_half_way_frees_the_engine() -> None:
         assert tone.max_steps_after_cancel <= 1
 
 
+async def test_the_real_engine_is_idle_soon_after_its_listener_left(engine: Engine, port: int) -> None:
+    asking = asyncio.create_task(curl(port, "/tts", {"text": TEXT * 20}, "--max-time", "1.5"))
+    async with asyncio.timeout(10):
+        while not (await engine.status()).num_streams:
+            await asyncio.sleep(0.01)
+    assert (await asking)[0] == 28
+    async with asyncio.timeout(1):
+        while (await engine.status()).num_streams:
+            await asyncio.sleep(0.005)
+
+
 @pytest.fixture
 async def client(port: int) -> AsyncIterator[openai.AsyncOpenAI]:
     async with openai.AsyncOpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0) as made:

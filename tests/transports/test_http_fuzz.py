@@ -37,8 +37,8 @@ class Anybody(ToneBackend):
         return super().open(replace(request, voice="default"), on_event)
 
 
-async def fuzz(port: int, *options: str) -> tuple[int, str]:
-    """Exit code and output of a run."""
+async def fuzz(port: int, folder: Path, *options: str) -> tuple[int, str]:
+    """Exit code and output of a run, which leaves its files in the folder."""
     command = [str(Path(sys.executable).with_name("schemathesis")), "run", f"http://127.0.0.1:{port}/openapi.json"]
     process = await asyncio.create_subprocess_exec(
         *command,
@@ -51,6 +51,7 @@ async def fuzz(port: int, *options: str) -> tuple[int, str]:
             "--continue-on-failure",
             *options,
         ),
+        cwd=folder,
         env={**os.environ, "NO_PROXY": "127.0.0.1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -71,13 +72,13 @@ async def fuzz(port: int, *options: str) -> tuple[int, str]:
     ],
 )
 async def test_every_answer_is_one_that_the_description_allows(
-    options: list[str], caplog: pytest.LogCaptureFixture
+    options: list[str], caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     caplog.set_level(logging.WARNING)
     tone = Anybody(max_streams=64)
     before = psutil.Process().memory_info().rss
     async with tone_engine(tone) as engine, serving(engine) as port:
-        code, out = await fuzz(port, *options)
+        code, out = await fuzz(port, tmp_path, *options)
         async with asyncio.timeout(5):
             while tone.num_streams:
                 await asyncio.sleep(0.01)

@@ -157,7 +157,7 @@ async def test_unknown_paths_and_methods_are_answered_in_the_same_form(client: h
 def test_the_header_chooses_what_the_body_leaves_open(
     accept: str, given: dict[str, Any], format: str, rate: int
 ) -> None:
-    choice = choose(accept, TtsBody(text=TEXT, **given), default="wav", may_keep=True)
+    choice = choose(accept, TtsBody(text=TEXT, **given), default="wav", on_json="a file")
     assert (choice.encoding.name, choice.sample_rate, choice.is_json) == (format, rate, False)
 
 
@@ -165,13 +165,18 @@ def test_the_header_chooses_what_the_body_leaves_open(
     ("accept", "is_json"), [("application/json", True), ("audio/wav;q=0.5, application/json", True)]
 )
 def test_json_is_answered_to_who_prefers_it(accept: str, is_json: bool) -> None:
-    assert choose(accept, TtsBody(text=TEXT, format="mp3"), default="wav", may_keep=True).is_json == is_json
+    assert choose(accept, TtsBody(text=TEXT, format="mp3"), default="wav", on_json="a file").is_json == is_json
+
+
+def test_a_stream_is_heard_also_by_who_expects_its_errors_only() -> None:
+    choice = choose("application/json", TtsBody(text=TEXT), default="pcm", on_json="errors")
+    assert (choice.encoding.name, choice.is_json) == ("pcm", False)  # what `curl --json` sends
 
 
 @pytest.mark.parametrize("accept", ["image/png", "audio/webm", "audio/wav;q=0", "application/json", ";;,=;"])
 def test_what_cannot_be_made_is_not_acceptable(accept: str) -> None:
     with pytest.raises(NotAcceptable, match="audio/wav"):
-        choose(accept, TtsBody(text=TEXT), default="wav", may_keep=False)
+        choose(accept, TtsBody(text=TEXT), default="wav", on_json="nothing")
 
 
 async def test_json_keeps_the_file_and_says_where(client: httpx.AsyncClient, tmp_path: Path) -> None:

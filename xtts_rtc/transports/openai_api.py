@@ -185,6 +185,7 @@ def openai_router(engine: Engine) -> APIRouter:
 
     @router.post("/v1/audio/speech", responses=_answers(), response_class=Response, summary="Speech, OpenAI's way")
     async def speech(body: SpeechBody) -> Response:
+        """For a listener, as `/tts_stream`; `stream_format: sse` sends `speech.audio.delta` and `speech.audio.done`."""
         _require_model(body.model)
         utterance = Utterance(
             text=body.input,
@@ -201,7 +202,12 @@ def openai_router(engine: Engine) -> APIRouter:
     async def models() -> Models:
         return Models(data=[Model(id=name) for name in (MODEL, *ALIASES)])
 
-    @router.get("/v1/models/{model}", response_model=Model, responses={404: _ERROR | {"description": "No such model"}})
+    @router.get(
+        "/v1/models/{model}",
+        response_model=Model,
+        summary="One name of it",
+        responses={404: _ERROR | {"description": "No such model"}},
+    )
     async def model(model: str) -> Model:
         _require_model(model)
         return Model(id=model)
@@ -215,7 +221,7 @@ def refuse(error: XttsRtcError, *, param: str | None = None) -> Response:
     return JSONResponse(_error_body(error, param), status_code=status, headers=error_headers(error))
 
 
-class ModelNotFound(InvalidRequest):
+class _ModelNotFound(InvalidRequest):
     """No model has this name."""
 
     code = "model_not_found"
@@ -225,7 +231,7 @@ class ModelNotFound(InvalidRequest):
 def _require_model(name: str) -> None:
     if name != MODEL and name not in ALIASES:
         known = ", ".join((MODEL, *ALIASES))
-        raise ModelNotFound(f"The model {name[:100]!r} does not exist; here are {known}")
+        raise _ModelNotFound(f"The model {name[:100]!r} does not exist; here are {known}")
 
 
 def _invalid(error: RequestValidationError) -> XttsRtcError:
@@ -289,4 +295,18 @@ def _answers() -> dict[int | str, dict[str, Any]]:
     return {200: fine, **{status: _ERROR | {"description": text} for status, text in errors.items()}}
 
 
-__all__ = ["ALIASES", "MODEL", "OpenAIErrors", "openai_router", "refuse"]
+__all__ = [
+    "ALIASES",
+    "MODEL",
+    "Model",
+    "Models",
+    "OpenAIError",
+    "OpenAIErrorBody",
+    "OpenAIErrors",
+    "OpenAIRoute",
+    "SpeechBody",
+    "SpeechEvents",
+    "VoiceId",
+    "openai_router",
+    "refuse",
+]

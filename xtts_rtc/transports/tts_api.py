@@ -57,6 +57,10 @@ _OPUS_HAS_NOT: dict[str, Any] = {
 }
 
 
+JsonMeans = Literal["a file", "errors", "nothing"]
+"""What a client gets that accepts JSON: a kept file; errors only, so that `curl --json` hears speech; nothing."""
+
+
 class TtsBody(BaseModel):
     """What to say and how; the defaults are the published ones."""
 
@@ -198,21 +202,23 @@ class KeptSpeech(RecordedSpeech):
         await send({"type": "http.response.body", "body": body})
 
 
-def choose(accept: str, body: TtsBody, *, default: str, may_keep: bool) -> Choice:
+def choose(accept: str, body: TtsBody, *, default: str, on_json: JsonMeans) -> Choice:
     """What to answer with: the body's format, else the best of the Accept header, else `default`.
 
-    Among equals a named type goes before a wildcard, and audio before JSON (may_keep: it may be JSON at all).
-    Raises NotAcceptable when nothing of the header can be made.
+    Among equals a named type goes before a wildcard, and audio before JSON. Raises NotAcceptable when nothing of
+    the header can be made.
     """
+    has_json = on_json != "nothing"
     ranges = [_parse_range(item) for item in accept.split(",") if item.strip()] or [_Range("*/*")]
-    fine = [one for one in ranges if one.quality > 0 and (one.rank > 0 or (may_keep and one.kind == _JSON))]
+    fine = [one for one in ranges if one.quality > 0 and (one.rank > 0 or (has_json and one.kind == _JSON))]
     best = max(fine, key=lambda one: (one.quality, one.rank), default=None)
     if best is None and body.format is None:
         known = ", ".join(sorted({"audio/L16", *_MEDIA_TYPES}))
         raise NotAcceptable(f"nothing in the Accept header can be made here; ask for one of {known}")
     encoding = find_encoding(body.format or (best and best.format) or default)
     rate_hz = best.rate_hz if best is not None and best.format == encoding.name else None
-    return Choice(encoding, body.sample_rate or rate_hz or encoding.default_hz, best is not None and best.kind == _JSON)
+    is_json = on_json == "a file" and best is not None and best.kind == _JSON
+    return Choice(encoding, body.sample_rate or rate_hz or encoding.default_hz, is_json)
 
 
 def tts_router(engine: Engine, *, output_dir: Path | None = None) -> APIRouter:
@@ -221,7 +227,12 @@ def tts_router(engine: Engine, *, output_dir: Path | None = None) -> APIRouter:
 
     @router.post("/tts", responses=_answers(kept=True), response_class=Response, summary="Speech as a file")
     async def tts(body: TtsBody, request: Request) -> Response:
-        choice = choose(request.headers.get("accept", ""), body, default="wav", may_keep=output_dir is not None)
+        """The whole speech, made as fast as the engine can beside those who listen.
+
+        With `Accept: application/json` the server keeps the file and answers where.
+        """
+        on_json: JsonMeans = "nothing" if output_dir is None else "a file"
+        choice = choose(request.headers.get("accept", ""), body, default="wav", on_json=on_json)
         utterance = _utterance(body, choice, realtime=False)
         if choice.is_json and output_dir is not None:
             return KeptSpeech(engine, utterance, folder=output_dir)
@@ -229,7 +240,12 @@ def tts_router(engine: Engine, *, output_dir: Path | None = None) -> APIRouter:
 
     @router.post("/tts_stream", responses=_answers(), response_class=Response, summary="Speech as it is made")
     async def tts_stream(body: TtsBody, request: Request) -> Response:
-        choice = choose(request.headers.get("accept", ""), body, default="pcm", may_keep=False)
+        """For a listener: audio from the first clause on, made a few seconds ahead of real time at most.
+
+        Closing the connection stops the engine's work within one step. A transfer that ends without its last
+        chunk failed half-way.
+        """
+        choice = choose(request.headers.get("accept", ""), body, default="pcm", on_json="errors")
         return StreamedSpeech(engine, _utterance(body, choice, realtime=True))
 
     return router
@@ -285,4 +301,14 @@ def _answers(*, kept: bool = False) -> dict[int | str, dict[str, Any]]:
     return {200: fine, **{status: {"model": ErrorBody, "description": text} for status, text in errors.items()}}
 
 
-__all__ = ["Choice", "JsonRoute", "Kept", "KeptSpeech", "RecordedSpeech", "TtsBody", "choose", "tts_router"]
+__all__ = [
+    "Choice",
+    "JsonMeans",
+    "JsonRoute",
+    "Kept",
+    "KeptSpeech",
+    "RecordedSpeech",
+    "TtsBody",
+    "choose",
+    "tts_router",
+]

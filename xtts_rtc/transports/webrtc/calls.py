@@ -102,7 +102,8 @@ class Calls:
         try:
             await asyncio.wait((watch, talk), return_when=asyncio.FIRST_COMPLETED)
             await peer.aclose()
-            await asyncio.wait((talk,), timeout=_END_S)  # not cancelled in the middle of its end
+            if peer.connected.is_set():
+                await asyncio.wait((talk,), timeout=_END_S)  # not cancelled in the middle of its end
         finally:
             watch.cancel()
             talk.cancel()
