@@ -166,9 +166,9 @@ class Scheduler:
         step_s = self._costs.step(len(self.active))
         for stream in speaking:
             if stream.request.is_realtime:
-                missing = _missing_tokens(stream)
-                steps = max(steps, missing)  # steps are shared, windows are not
-                windows += self._window_s(missing + _waiting_tokens(stream))
+                owed = _owed_tokens(stream)
+                steps = max(steps, owed)  # steps are shared, windows are not
+                windows += self._window_s(owed + _waiting_tokens(stream))
                 spare = min(spare, _deadline(stream, now) - now - windows - steps * step_s - _RESERVE_S)
         return spare
 
@@ -210,12 +210,16 @@ def _waiting_tokens(stream: Stream) -> int:
     return 0 if stream.decode is None else stream.decode.num_waiting
 
 
-def _missing_tokens(stream: Stream) -> int:
-    """Steps until the stream's next chunk is full; a segment that has yet to begin needs a smallest one."""
+def _owed_tokens(stream: Stream) -> int:
+    """Steps until the stream's listener can be given anything; a segment that has yet to begin needs a prefill too.
+
+    Not until its planned chunk is full: that is as large as its listener's patience, and a newcomer would wait for
+    all of it. Who is pressed is given a smaller one.
+    """
     decode = stream.decode
     if decode is None:
         return LADDER[0] + 2  # its prefill takes about two steps
-    return 0 if decode.is_stopped else max(0, decode.chunk_tokens - decode.num_waiting)
+    return 0 if decode.is_stopped else max(0, LADDER[0] - decode.num_waiting)
 
 
 __all__ = ["Scheduler", "Work"]
