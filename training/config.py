@@ -96,6 +96,7 @@ class Config:
     vocoder: Vocoder
     speaker: Speaker
     save_every_s: float
+    device: str
     threads: int
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,11 @@ class Batch:
     phones: Tensor
     rows: NDArray[np.int64]
     speakers: NDArray[np.int64]
+
+    def to(self, device: str) -> Batch:
+        """The same with its tensors there."""
+        moved = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Batch(**{name: x.to(device) if isinstance(x, Tensor) else x for name, x in moved.items()})
 
 
 @dataclass(slots=True)

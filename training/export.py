@@ -25,7 +25,7 @@ from training.latents import averaged
 from training.network import xtts_config
 from training.speaker import checkpoint as speaker_checkpoint
 from training.teacher import HZ, Array, Teacher
-from training.vocoder import PHASES
+from training.vocoder import PHASES, fold
 from training.vocoder import checkpoint as vocoder_checkpoint
 
 LICENCE = "Apache-2.0"
@@ -46,16 +46,26 @@ def assemble(config: Config) -> Any:
     kept = state.read(gpt_checkpoint(config))
     assert kept is not None, "nothing was trained yet"
     xtts = averaged(config, kept).xtts[0]
-    phase = next(phase for phase in reversed(PHASES[1:]) if vocoder_checkpoint(config, phase).is_file())
-    vocoder = state.read(vocoder_checkpoint(config, phase))
-    assert vocoder is not None
-    if vocoder["latents"] != kept["step"]:
-        print(f"the vocoder is fitted to the GPT of step {vocoder['latents']}, not {kept['step']}")
-    xtts.hifigan_decoder.waveform_decoder.load_state_dict({**vocoder["weights"], **vocoder["average"]})
+    xtts.hifigan_decoder.waveform_decoder.load_state_dict(_vocoder(config, kept))
     fitted = state.read(speaker_checkpoint(config))
     assert fitted is not None
     xtts.hifigan_decoder.speaker_encoder.load_state_dict(fitted["encoder"])
     return xtts
+
+
+def _vocoder(config: Config, kept: dict[str, Any]) -> dict[str, Any]:
+    """Of the last phase there is. After the first one only, the GPT's own heads say what features its latents are."""
+    phase = next(phase for phase in reversed(PHASES) if vocoder_checkpoint(config, phase).is_file())
+    found = state.read(vocoder_checkpoint(config, phase))
+    assert found is not None
+    weights = {**found["weights"], **found["average"]}
+    if found["latents"] is None:
+        width = config.codes.num_components
+        rows = [*range(width, 2 * width), *range(2 * width + 8, 2 * width + 16)]  # "now": Student._sound_losses
+        return fold(weights, kept["heads"]["weight"][rows], kept["heads"]["bias"][rows])
+    if found["latents"] != kept["step"]:
+        print(f"the vocoder is fitted to the GPT of step {found['latents']}, not {kept['step']}")
+    return weights
 
 
 def clip(teacher: Teacher, speaker: speakers.Speaker) -> Array:

@@ -44,11 +44,13 @@ class Student(nn.Module):
         self.width = config.codes.num_components
         self.heads = nn.Linear(config.sizes.dim, 2 * self.width + 16 + 4 * NUM_PHONES)
         self.trunk = Trunk(self.gpt)
+        self.device = config.device
         self._watched = range(1, config.sizes.layers)
+        self.to(config.device)
 
     def condition(self, clips: list[np.ndarray]) -> Tensor:
         """Clips [S] of equal length at 22,050 Hz to prefixes [G, 32, D]."""
-        mels = torch.cat([conditioning_mel(clip, self.xtts[0].mel_stats) for clip in clips])
+        mels = torch.cat([conditioning_mel(clip, self.xtts[0].mel_stats) for clip in clips]).to(self.device)
         return self.gpt.get_style_emb(mels).transpose(1, 2)
 
     def forward(self, batch: Batch, inputs: Tensor, prefix: Tensor) -> tuple[Tensor, dict[int, Tensor]]:
@@ -60,10 +62,10 @@ class Student(nn.Module):
         latents, scores = self(batch, inputs, prefix)
         num_text = batch.text.shape[1]
         spoken = latents[:, num_text:]
-        is_code = torch.arange(batch.codes.shape[1]) < batch.lengths[:, None]
+        is_code = torch.arange(batch.codes.shape[1], device=self.device) < batch.lengths[:, None]
         logits = self.gpt.mel_head(spoken)[is_code].float()
         found = {"code": F.cross_entropy(logits, batch.codes[is_code])}
-        is_text = torch.arange(1, num_text) < batch.text_lengths[:, None]
+        is_text = torch.arange(1, num_text, device=self.device) < batch.text_lengths[:, None]
         guesses = self.gpt.text_head(latents[:, : num_text - 1])[is_text].float()
         found["text"] = F.cross_entropy(guesses, batch.text[:, 1:][is_text])
         found |= self._sound_losses(batch, self.heads(spoken).float())
@@ -107,7 +109,7 @@ def _delayed(x: Tensor) -> Tensor:
 def _place_loss(batch: Batch, scores: dict[int, Tensor], num_text: int, is_code: Tensor) -> Tensor:
     """One head of each watched layer is to look at the text that is being spoken, or its neighbours."""
     last = batch.text_lengths[:, None] - 1
-    total = torch.zeros(())
+    total = torch.zeros((), device=is_code.device)
     for score in scores.values():
         chances = score[:, num_text:].float().log_softmax(-1)
         for step, share in ((0, 0.7), (1, 0.15), (-1, 0.15)):
@@ -185,8 +187,10 @@ class Training:
         )
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        inputs = spoiled(batch, corpus, self.near, self.rng)
-        with torch.autocast("cpu", torch.bfloat16):
+        device = self.config.device
+        inputs = spoiled(batch, corpus, self.near, self.rng).to(device)
+        batch = batch.to(device)
+        with torch.autocast(device, torch.bfloat16):
             found = self.student.losses(batch, inputs, self.prefixes(batch, corpus, self.rng))
         total = torch.stack([weight * found[name] for name, weight in WEIGHTS.items()]).sum()
         self.optimizer.zero_grad(set_to_none=True)
@@ -203,8 +207,8 @@ class Training:
         rng, sums, groups = np.random.default_rng(0), dict[str, float](), self.config.gpt.groups
         order = corpus.order(rng, groups, self.config.gpt.group_size)
         for rows in order:
-            batch = corpus.batch(rows, groups)
-            with torch.autocast("cpu", torch.bfloat16):
+            batch = corpus.batch(rows, groups).to(self.config.device)
+            with torch.autocast(self.config.device, torch.bfloat16):
                 found = self.student.losses(batch, batch.inputs, self.prefixes(batch, corpus, rng))
             for name, value in found.items():
                 sums[name] = sums.get(name, 0.0) + float(value) / len(order)

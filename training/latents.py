@@ -117,10 +117,10 @@ def speak(config: Config, student: Student, corpus: Corpus) -> list[Tensor]:
             batch = corpus.batch(rows, 1)
             inputs = batch.inputs if rng.uniform() < 0.5 else spoiled(batch, corpus, near, rng)
             clip = corpus.clip(rng, int(batch.speakers[0]), _CLIP_S, MODEL_HZ, set(rows))
-            with torch.autocast("cpu", torch.bfloat16):
-                latents, _ = student(batch, inputs, student.condition([clip]))
+            with torch.autocast(config.device, torch.bfloat16):
+                latents, _ = student(batch.to(config.device), inputs.to(config.device), student.condition([clip]))
             for b, row in enumerate(rows):
-                found[row] = latents[b, batch.text.shape[1] :][: int(batch.lengths[b])].half()
+                found[row] = latents[b, batch.text.shape[1] :][: int(batch.lengths[b])].half().cpu()
     return found
 
 

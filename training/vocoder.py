@@ -25,13 +25,13 @@ from training.config import Config, Phase, load
 from training.corpus import TOKEN, Corpus, excerpt, held_out_shards, shards_there
 from training.latents import Latents
 from training.network import build
-from training.waveform import Discriminators, discriminator_loss, generator_losses, spectral_losses
+from training.waveform import Discriminators, coherence_loss, discriminator_loss, generator_losses, spectral_losses
 
 PHASES = ("ground_truth", "latents", "adversarial")
 EDGE = 6
 """Frames at both ends of a window that are not compared: their surroundings are missing."""
 _HOP = 256
-_WEIGHTS = {"mel": 1.0, "log": 0.7, "conv": 0.5}
+_WEIGHTS = {"mel": 1.0, "log": 0.7, "conv": 0.5, "coh": 2.0}
 _FEATURE_NOISE = 0.1
 NUM_F0 = 8
 
@@ -186,8 +186,8 @@ class Training:
         self.config, self.phase = config, phase
         self.settings: Phase = getattr(config.vocoder, phase)
         self.windows = Windows(config, phase)
-        self.vocoder = Vocoder(config.sizes.vocoder_width, self.windows.inputs)
-        self.judges = Discriminators() if self.settings.weight else None
+        self.vocoder = Vocoder(config.sizes.vocoder_width, self.windows.inputs).to(config.device)
+        self.judges = Discriminators().to(config.device) if self.settings.weight else None
         self.rng, self.step = np.random.default_rng([config.sound.seed, PHASES.index(phase)]), 0
         kept = state.read(checkpoint(config, phase))
         weights = start(config, phase, self.windows) if kept is None else self._weights_of(kept)
@@ -230,11 +230,12 @@ class Training:
         )
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        given, speakers, wanted = self.windows.draw(self.rng, self.config.vocoder.batch)
-        with torch.autocast("cpu", torch.bfloat16):
+        device = self.config.device
+        given, speakers, wanted = (x.to(device) for x in self.windows.draw(self.rng, self.config.vocoder.batch))
+        with torch.autocast(device, torch.bfloat16):
             made = self.vocoder(given, speakers)
         made = made[:, EDGE * _HOP : (self.windows.frames - EDGE) * _HOP]
-        found = spectral_losses(made, wanted)
+        found = {**spectral_losses(made, wanted), "coh": coherence_loss(made, wanted)}
         total = torch.stack([weight * found[name] for name, weight in _WEIGHTS.items()]).sum()
         if self.judges is not None and self.judging is not None:
             found |= self._judge(self.judges, self.judging, made, wanted)
@@ -251,7 +252,7 @@ class Training:
     def _judge(
         self, judges: Discriminators, judging: torch.optim.Optimizer, made: Tensor, wanted: Tensor
     ) -> dict[str, Tensor]:
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(self.config.device, torch.bfloat16):
             loss = discriminator_loss(judges, made, wanted)
             judging.zero_grad(set_to_none=True)
             loss.backward()

@@ -12,8 +12,8 @@ from xtts_rtc.engine.tone import ToneBackend
 
 
 @pytest.fixture
-def tone() -> Iterator[ToneBackend]:
-    backend = ToneBackend(max_streams=4, max_ahead_s=10.0)
+def tone(request: pytest.FixtureRequest) -> Iterator[ToneBackend]:
+    backend = ToneBackend(max_streams=4, max_ahead_s=10.0, **getattr(request, "param", {}))
     yield backend
     backend.close()
 
