@@ -9,7 +9,6 @@ admitted while the measured times say that all can be served in real time (the f
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from xtts_rtc.engine.ramp import LADDER, Costs
@@ -46,10 +45,6 @@ class Scheduler:
     @property
     def num_free_slots(self) -> int:
         return len(self._free)
-
-    def streams(self) -> Iterable[Stream]:
-        """All streams, speaking or waiting."""
-        return [*self.active.values(), *self.waiting]
 
     def admit(self, now: float) -> list[Stream]:
         """Give free slots to those who waited longest, as long as all who speak stay in real time."""
