@@ -35,7 +35,7 @@ voice: .venv/.done  # the embedded voice, from text to checkpoint: hours; traini
 lock:  # keeps what is locked where pyproject.toml allows it; delete a line of the lock to raise that package
 	$(PYTHON) -m venv .tools/uv && .tools/uv/bin/pip install --quiet uv
 	$(COMPILE) $(EXTRAS:%=--extra %) -o requirements/dev.lock
-	$(COMPILE) --extra cpu --extra livekit --extra server -o requirements/runtime.lock
+	$(COMPILE) --extra cpu --extra livekit --extra server --extra webrtc --extra demo -o requirements/runtime.lock
 	$(COMPILE) --extra torch --extra livekit --extra server -c requirements/dev.lock -o requirements/cuda.lock
 
 .venv/.done: requirements/dev.lock pyproject.toml

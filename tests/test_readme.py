@@ -62,7 +62,7 @@ def test_every_make_target_that_is_named_exists() -> None:
 
 
 def test_the_makefile_is_short() -> None:
-    assert len((ROOT / "Makefile").read_text().splitlines()) < 40
+    assert len((ROOT / "Makefile").read_text().splitlines()) < 60
 
 
 @pytest.mark.parametrize(

@@ -330,6 +330,7 @@ __all__ = [
     "TRIAL_FRAMES",
     "VOCODERS",
     "WORTH",
+    "Part",
     "Trial",
     "Vocoder",
     "best_of",

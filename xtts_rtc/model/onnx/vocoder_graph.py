@@ -194,4 +194,4 @@ class _Generator:
 
 assert np.prod(_STRIDES) == FRAME_SAMPLES
 
-__all__ = ["PARTS", "PREFIX", "fold_weight_norm", "write_vocoder"]
+__all__ = ["PARTS", "PREFIX", "fold_weight_norm", "split_phases", "write_vocoder"]
