@@ -74,7 +74,7 @@ class ModelSettings(_Section):
     )
     backend: Literal["auto", "onnx", "torch"] = "auto"
     """Which runtime computes; auto takes onnx on a CPU where it is installed, else torch."""
-    precision: Literal["int8", "int8-row", "int8-block", "fp32"] = "int8"
+    precision: Literal["int8", "int8-static", "int8-row", "int8-block", "fp32"] = "int8"
     """Of a checkpoint that the onnx backend converts; int8 takes the operator that passes the quality gate."""
     vocoder: Literal["auto", "onnxruntime-fp32", "openvino-bf16", "openvino-mixed", "openvino-fp32"] = "auto"
     """Of the onnx backend; auto times those that are installed."""

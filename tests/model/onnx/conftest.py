@@ -148,7 +148,7 @@ def tiny_bundles(
 ) -> dict[str, Path]:
     """A bundle for each operator, by its name."""
     folder = tmp_path_factory.mktemp("bundles")
-    operators = ("fp32", "int8-row", "int8-tensor", "int8-block")
+    operators = ("fp32", "int8-static", "int8-row", "int8-tensor", "int8-block")
     for operator in operators:
         write_bundle(tiny_weights, tiny_source, folder / operator, precision=operator)
     return {operator: folder / operator for operator in operators}

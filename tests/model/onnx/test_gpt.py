@@ -13,7 +13,7 @@ from xtts_rtc.model.onnx.gpt import MAX_PREFIXES, OnnxGpt
 from xtts_rtc.model.onnx.sessions import open_session
 from xtts_rtc.types import Conditioning, Float32
 
-ROW_INDEPENDENT = ("fp32", "int8-row", "int8-block")
+ROW_INDEPENDENT = ("fp32", "int8-static", "int8-row", "int8-block")
 
 
 def make_gpt(path: Path, num_slots: int) -> OnnxGpt:
@@ -132,7 +132,7 @@ def test_one_scale_for_the_whole_batch_is_why_int8_tensor_is_not_the_default(
     assert np.abs(shared - own).max() > 1e-4
 
 
-@pytest.mark.parametrize("operator", ("int8-row", "int8-tensor", "int8-block"))
+@pytest.mark.parametrize("operator", ("int8-static", "int8-row", "int8-tensor", "int8-block"))
 def test_int8_latents_point_where_fp32_latents_do(
     operator: str, tiny_bundles: dict[str, Path], voices: list[Conditioning]
 ) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xtts_rtc.model.onnx.bundle import Manifest, Quality, Tables
 from xtts_rtc.model.onnx.gpt import OnnxGpt
@@ -14,45 +15,80 @@ from xtts_rtc.types import Conditioning, Float32
 
 MIN_COSINE = 0.999
 """Mean latent cosine an int8 operator should reach to be the default."""
+MIN_STATIC_COSINE = 0.9999
+"""Of an operator whose scales come from a calibration run: what a user says may differ from the texts of that."""
 NUM_STEPS = 48
 _TEXT_IDS = 40
+_CALIBRATION_SEEDS = (1, 2, 3)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Forced:
-    """A run along given tokens: latents [N, D], logits [N, V], the tokens fed, and `OnnxGpt.peaks`."""
+    """A run along given tokens: latents [N, D], logits [N, V] and the tokens fed."""
 
     latents: Float32
     logits: Float32
     tokens: list[int]
-    peaks: Float32
 
 
-def run_forced(
-    folder: Path,
-    manifest: Manifest,
-    tables: Tables,
-    voice: Conditioning,
-    tokens: list[int] | None = None,
-    seed: int = 0,
-) -> Forced:
-    """Decode `NUM_STEPS` positions of a made-up text.
+@dataclass(frozen=True, slots=True, eq=False)
+class Peaks:
+    """The largest magnitudes that fp32 saw: inputs of the linear layers [layers * 4], and per channel the keys and
+    values [2 * layers, heads, head size]."""
 
-    Without `tokens` they are drawn from the graph's own distribution, so that fp32 goes where speech would go; a
-    quantised graph is then fed the same ones.
-    """
-    session = open_session(folder / "gpt.onnx", num_threads=num_threads_here())
-    gpt = OnnxGpt(session, manifest, tables, num_slots=1)
-    rng = np.random.default_rng(seed)
-    text = rng.integers(3, max(4, tables.text_embedding.shape[0] - 1), min(_TEXT_IDS, manifest.info.max_text_tokens))
-    first_latents, first_logits = gpt.prefill(0, voice, text)
-    latents, logits, fed = [first_latents], [first_logits], []
-    for index in range(min(NUM_STEPS, manifest.info.max_audio_tokens) - 1):
-        fed.append(tokens[index] if tokens is not None else _draw(rng, logits[-1], manifest.info.stop_audio_token))
-        row_latents, row_logits = gpt.step(np.zeros(1, np.int64), np.array(fed[-1:]))
-        latents.append(row_latents[0])
-        logits.append(row_logits[0])
-    return Forced(np.stack(latents), np.stack(logits), fed, gpt.peaks(0))
+    inputs: Float32
+    kv: Float32
+
+
+class Probe:
+    """A GPT graph that decodes made-up texts in a made-up voice."""
+
+    def __init__(self, folder: Path, manifest: Manifest, tables: Tables, voice: Conditioning) -> None:
+        self._session = open_session(folder / "gpt.onnx", num_threads=num_threads_here())
+        self._gpt = OnnxGpt(self._session, manifest, tables, num_slots=1)
+        self._manifest, self._tables, self._voice = manifest, tables, voice
+
+    def run(self, tokens: list[int] | None = None, seed: int = 0) -> Forced:
+        """Decode `NUM_STEPS` positions.
+
+        Without `tokens` they are drawn from the graph's own distribution, so that fp32 goes where speech would go;
+        a quantised graph is then fed the same ones.
+        """
+        rng, gpt, info = np.random.default_rng(seed), self._gpt, self._manifest.info
+        first_latents, first_logits = gpt.prefill(0, self._voice, self._text(rng))
+        latents, logits, fed = [first_latents], [first_logits], []
+        for index in range(min(NUM_STEPS, info.max_audio_tokens) - 1):
+            fed.append(tokens[index] if tokens is not None else _draw(rng, logits[-1], info.stop_audio_token))
+            row_latents, row_logits = gpt.step(np.zeros(1, np.int64), np.array(fed[-1:]))
+            latents.append(row_latents[0])
+            logits.append(row_logits[0])
+        return Forced(np.stack(latents), np.stack(logits), fed)
+
+    def peaks(self) -> Peaks:
+        """What a watched fp32 graph sees in runs of their own seeds."""
+        found = [self._peaks(seed) for seed in _CALIBRATION_SEEDS]
+        return Peaks(np.max([one.inputs for one in found], axis=0), np.max([one.kv for one in found], axis=0))
+
+    def _peaks(self, seed: int) -> Peaks:
+        """All positions of one run at once."""
+        manifest, tables, info = self._manifest, self._tables, self._manifest.info
+        audio = np.array([info.start_audio_token, *self.run(seed=seed).tokens])
+        text = self._text(np.random.default_rng(seed))
+        ids = np.array([manifest.start_text_token, *text, manifest.stop_text_token])
+        spoken = tables.mel_embedding[audio] + tables.mel_positions[: audio.size]
+        written = tables.text_embedding[ids] + tables.text_positions[: ids.size]
+        x = np.concatenate([self._voice.gpt_latents, written, spoken])[None].astype(np.float32)
+        total = x.shape[1]
+        feed = {"x": x, "last": np.array([total - 1], np.int32), "total": np.array(total, np.int32)}
+        empty = np.zeros((1, info.num_heads, total, info.dim // info.num_heads), np.float32)
+        memory = [f"{part}{layer}" for layer in range(info.num_layers) for part in "kv"]
+        inputs, *kv = self._session.run(["peaks", *(f"q{name}" for name in memory)],
+                                        feed | {f"p{name}": empty.copy() for name in memory})  # fmt: skip
+        return Peaks(inputs, np.stack([np.abs(one[0]).max(axis=1) for one in kv]))
+
+    def _text(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        size = min(_TEXT_IDS, self._manifest.info.max_text_tokens)
+        return rng.integers(3, max(4, self._tables.text_embedding.shape[0] - 1), size)
 
 
 def compare(truth: Forced, found: Forced) -> Quality:
@@ -90,4 +126,4 @@ def _log_softmax(logits: Float32) -> np.ndarray[tuple[int, int], np.dtype[np.flo
     return result
 
 
-__all__ = ["MIN_COSINE", "NUM_STEPS", "Forced", "compare", "probe_voice", "run_forced"]
+__all__ = ["MIN_COSINE", "MIN_STATIC_COSINE", "NUM_STEPS", "Forced", "Peaks", "Probe", "compare", "probe_voice"]

@@ -131,11 +131,6 @@ class OnnxGpt:
         self._slots[slot] = _Slot()
         self._rows.free(slot)
 
-    def peaks(self, slot: int) -> Float32:
-        """The largest magnitudes among the keys and values that the slot holds, [2 * layers, heads, head size]."""
-        held = self._kv[:, self._rows.row_of(slot), :, : self._slots[slot].length]
-        return np.asarray(np.abs(held).max(axis=2), np.float32)
-
     def _audio(self, tokens: NDArray[np.int64] | list[int], places: list[int]) -> Float32:
         """Embedded audio tokens at their positions, [B, D]."""
         return np.asarray(self._tables.mel_embedding[tokens] + self._tables.mel_positions[places], np.float32)

@@ -16,24 +16,32 @@ from onnx import TensorProto
 from xtts_rtc.model.onnx.graph import MICROSOFT, Graph, WeightFile
 from xtts_rtc.types import Float32
 
-OPERATORS = ("fp32", "int8-row", "int8-tensor", "int8-block")
+OPERATORS = ("fp32", "int8-static", "int8-row", "int8-tensor", "int8-block")
 """How a linear layer is computed.
 
+int8-static  int8 weights per output, uint8 activations with one scale per layer, from a calibration run; fastest,
+             rows independent of the batch, and only for weights whose activations keep to such a scale
 int8-row     int8 weights per output, uint8 activations with one scale per position (row): a stream's result
              does not depend on who shares the batch
-int8-tensor  DynamicQuantizeMatMul: one activation scale for the whole batch; fastest, least exact
+int8-tensor  DynamicQuantizeMatMul: one activation scale for the whole batch
 int8-block   MatMulNBits, blocks of 32 weights, activations per block; most exact of the three, slow prefill
 """
+LINEARS = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
+"""The linear layers of a block, in the order of the graph."""
 _BLOCK = 32
 
 
 class _Linear:
     """Emits linear layers of one kind into a graph. Weights come as [inputs, outputs]."""
 
-    def __init__(self, graph: Graph, operator: str) -> None:
+    def __init__(self, graph: Graph, operator: str, scales: Float32 | None, is_watched: bool) -> None:
         self._graph = graph
+        self._is_watched = is_watched
+        self._scales = iter(() if scales is None else scales)
+        self.peaks: list[str] = []
         self._emit = {
             "fp32": self._fp32,
+            "int8-static": self._static,
             "int8-row": self._row,
             "int8-tensor": self._tensor,
             "int8-block": self._block,
@@ -44,8 +52,21 @@ class _Linear:
 
     def _fp32(self, x: str, name: str, weight: Float32, bias: Float32) -> str:
         g = self._graph
+        if self._is_watched:
+            self.peaks.append(g.node("ReduceMax", [g.node("Abs", [x]), g.ints(0, 1)], keepdims=0))
         y = g.node("MatMul", [x, g.const(f"{name}.weight", weight)])
         return g.node("Add", [y, g.const(f"{name}.bias", bias)])
+
+    def _static(self, x: str, name: str, weight: Float32, bias: Float32) -> str:
+        g = self._graph
+        packed, scale = quantize_columns(weight)
+        step, zero = (
+            g.const(f"{name}.input_scale", next(self._scales)),
+            g.const("zero_point_128", np.array(128, np.uint8)),
+        )
+        quantized = g.node("QuantizeLinear", [x, step, zero])
+        inputs = [quantized, g.const(f"{name}.int8", packed), step, g.const(f"{name}.scale", scale), zero, ""]
+        return g.node("MatMulIntegerToFloat", [*inputs, g.const(f"{name}.bias", bias)], domain=MICROSOFT)
 
     def _tensor(self, x: str, name: str, weight: Float32, bias: Float32) -> str:
         g = self._graph
@@ -102,7 +123,14 @@ def quantize_blocks(weight: Float32) -> tuple[NDArray[np.uint8], Float32]:
 
 
 def write_gpt(
-    weights: Mapping[str, Float32], folder: Path, *, num_heads: int, operator: str, kv_scales: Float32 | None = None
+    weights: Mapping[str, Float32],
+    folder: Path,
+    *,
+    num_heads: int,
+    operator: str,
+    kv_scales: Float32 | None = None,
+    input_scales: Float32 | None = None,
+    is_watched: bool = False,
 ) -> int:
     """Write gpt.onnx and gpt.data into `folder`; returns the number of layers.
 
@@ -111,7 +139,8 @@ def write_gpt(
     [B, V] of the last position, qk<i> and qv<i> to be bound to the same memory as pk<i> and pv<i>.
 
     kv_scales: [2 * layers, heads, head size], keys before values, makes that memory int8 (value / scale, rounded);
-    None leaves it float32.
+    None leaves it float32. input_scales: [layers * len(LINEARS)], what int8-static divides the linear layers' inputs
+    by. is_watched: an fp32 graph also gives peaks, the largest magnitudes among those inputs in the same order.
     """
     num_layers = count_layers(weights)
     dim = weights["gpt.final_norm.weight"].shape[0]
@@ -122,11 +151,14 @@ def write_gpt(
         g.input("total", [], TensorProto.INT32)
         shape = g.node("Concat", [g.node("Shape", [x], start=0, end=2), g.ints(-1)], axis=0)
         x = g.node("Reshape", [x, g.ints(-1, dim)])  # [B * T, D]: one row per position, as quantisation wants it
-        linear = _Linear(g, operator)
+        linear = _Linear(g, operator, input_scales, is_watched)
         for layer in range(num_layers):
             scales = None if kv_scales is None else (kv_scales[2 * layer], kv_scales[2 * layer + 1])
             x = _block(g, linear, weights, layer, x, shape, num_heads, dim, scales)
         _head(g, weights, g.node("Reshape", [x, shape]))
+        if is_watched:
+            g.node("Concat", [g.node("Unsqueeze", [peak, g.ints(0)]) for peak in linear.peaks], out="peaks", axis=0)
+            g.output("peaks", [len(linear.peaks)])
         g.save(folder / "gpt.onnx")
     return num_layers
 
@@ -194,4 +226,4 @@ def _norm(g: Graph, weights: Mapping[str, Float32], x: str, name: str, out: str 
     return g.node("LayerNormalization", [x, gain, bias], out=out, axis=-1, epsilon=1e-5)
 
 
-__all__ = ["OPERATORS", "count_layers", "quantize_blocks", "quantize_columns", "write_gpt"]
+__all__ = ["LINEARS", "OPERATORS", "count_layers", "quantize_blocks", "quantize_columns", "write_gpt"]

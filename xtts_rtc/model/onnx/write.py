@@ -38,8 +38,9 @@ from xtts_rtc.model.onnx.vocoder_graph import write_vocoder
 from xtts_rtc.types import LANGUAGES, Conditioning, Float32
 
 PRECISIONS = ("int8", *OPERATORS)
-"""int8: int8-row if it passes the gate on these weights, else int8-block if that does, else the better one; with
+"""int8: the first of int8-static, int8-row and int8-block that passes the gate on these weights, else the best; with
 keys and values in int8 where that passes, else in fp32."""
+_INPUT_HEADROOM = 1.2
 _KV_HEADROOM = 1.3  # over the largest key or value that the calibration run saw; what is over it saturates
 
 Progress = Callable[[float, str], None]
@@ -124,24 +125,32 @@ def _write_gpt(
         return replace(manifest, operator="fp32")
     voice = gate.probe_voice(weights["gpt.conditioning_perceiver.norm.gamma"], manifest.info.num_prefix)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fp32.") as reference:
-        write_gpt(weights, Path(reference), num_heads=num_heads, operator="fp32")
+        write_gpt(weights, Path(reference), num_heads=num_heads, operator="fp32", is_watched=True)
         progress(0.5, "fp32 for comparison")
-        truth = gate.run_forced(Path(reference), manifest, tables, voice)
-        peaks = gate.run_forced(Path(reference), manifest, tables, voice, seed=1).peaks
-    kv_scales = {"int8": np.maximum(_KV_HEADROOM * peaks, 1e-6).astype(np.float32) / 127, "fp32": None}
-    operators = ("int8-row", "int8-block") if precision == "int8" else (precision,)
+        probe = gate.Probe(Path(reference), manifest, tables, voice)
+        truth, peaks = probe.run(), probe.peaks()
+        del probe
+    input_scales = np.maximum(_INPUT_HEADROOM * peaks.inputs, 1e-6).astype(np.float32) / 127
+    kv_scales = {"int8": np.maximum(_KV_HEADROOM * peaks.kv, 1e-6).astype(np.float32) / 127, "fp32": None}
+
+    def write(chosen: Manifest) -> None:
+        scales = {"kv_scales": kv_scales[chosen.kv], "input_scales": input_scales}
+        write_gpt(weights, folder, num_heads=num_heads, operator=chosen.operator, **scales)
+
+    operators = ("int8-static", "int8-row", "int8-block") if precision == "int8" else (precision,)
     tried: list[Manifest] = []
     for operator, kv in product(operators, kv_scales):
-        progress(0.6 + 0.07 * len(tried), f"GPT as {operator}, keys and values as {kv}")
-        write_gpt(weights, folder, num_heads=num_heads, operator=operator, kv_scales=kv_scales[kv])
+        progress(0.6 + 0.04 * len(tried), f"GPT as {operator}, keys and values as {kv}")
         found = replace(manifest, operator=operator, kv=kv)
-        quality = gate.compare(truth, gate.run_forced(folder, found, tables, voice, truth.tokens))
+        write(found)
+        quality = gate.compare(truth, gate.Probe(folder, found, tables, voice).run(truth.tokens))
         tried.append(replace(found, quality=quality))
-        if quality.latent_cosine_mean >= gate.MIN_COSINE:
+        wanted = gate.MIN_STATIC_COSINE if operator == "int8-static" else gate.MIN_COSINE
+        if quality.latent_cosine_mean >= wanted:
             return tried[-1]
     best = max(tried, key=lambda one: one.quality.latent_cosine_mean if one.quality else 0.0)
     if best is not tried[-1]:
-        write_gpt(weights, folder, num_heads=num_heads, operator=best.operator, kv_scales=kv_scales[best.kv])
+        write(best)
     return best
 
 
