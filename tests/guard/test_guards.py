@@ -11,7 +11,9 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from tests.fake_engine import FakeEngine
 from tests.guard.asgi import client_of, guarded
+from xtts_rtc.app import create_app
 from xtts_rtc.guard.context import CALLER, REQUEST_ID
 from xtts_rtc.guard.envelope import PAGE_POLICY
 from xtts_rtc.guard.guards import Guards
@@ -98,6 +100,16 @@ async def test_each_key_opens_and_only_its_name_is_logged(caplog: pytest.LogCapt
     ]
     assert all(line["duration_ms"] >= 0 and line["method"] == "POST" and line["level"] == "info" for line in lines)
     assert "secret" not in stream.getvalue() and "spoken" not in stream.getvalue()
+
+
+async def test_the_log_names_the_route_and_not_what_was_asked_for(caplog: pytest.LogCaptureFixture) -> None:
+    app = create_app(FakeEngine())
+    with caplog.at_level(logging.INFO, "xtts_rtc.access"):
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server.test") as client:
+            for path in ("/healthz?q=spoken", "/", "/v1/voices/spoken", "/spoken"):
+                await client.get(path)
+    lines = [record.getMessage() for record in caplog.records if record.name == "xtts_rtc.access"]
+    assert lines == ["GET /healthz 200", "GET / 200", "GET /v1/voices/{voice_id} 404", "GET other 404"]
 
 
 def test_a_log_line_is_one_line_whatever_stands_in_it() -> None:
