@@ -194,7 +194,7 @@ async def test_a_body_that_does_not_come_is_given_up() -> None:
 ORIGINS = [
     (None, 200), ("http://server.test", 200), ("https://server.test", 200), ("https://friend.example", 200),
     ("https://evil.example", 403), ("null", 403), ("http://server.test.evil.example", 403),
-    ("http://server.test:81", 403),
+    ("http://server.test:81", 403), ("http://[", 403),
 ]  # fmt: skip
 
 
@@ -204,6 +204,22 @@ async def test_a_foreign_page_may_not_speak(origin: str | None, status: int) -> 
     async with client_of(Guards(cors_origins=("https://friend.example",))) as client:
         assert (await client.post("/echo", headers=headers)).status_code == status
         assert (await client.get("/echo", headers=headers)).status_code == 200
+
+
+HOSTS = [
+    ("localhost:8020", 200), ("127.0.0.1:8020", 200), ("[::1]:8020", 200), ("xtts.localhost", 200),
+    ("evil.example:8020", 403), ("127.0.0.1.evil.example", 403), ("friend.example", 200),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("host", "status"), HOSTS)
+async def test_a_page_whose_name_was_bound_to_this_machine_may_not_speak(host: str, status: int) -> None:
+    headers = {"Origin": f"http://{host}", "Host": host}
+    async with client_of(Guards(is_local=True, cors_origins=("http://friend.example",))) as client:
+        assert (await client.post("/echo", headers=headers)).status_code == status
+        assert (await client.post("/echo", headers={"Host": host})).status_code == 200  # a program
+    async with client_of() as client:
+        assert (await client.post("/echo", headers=headers)).status_code == 200
 
 
 async def test_cors_is_off_unless_an_origin_is_listed() -> None:
