@@ -197,6 +197,15 @@ async def test_a_server_without_a_key_on_a_public_address_warns_and_keeps_its_vo
         assert ("everybody who reaches" in caplog.text) == (not keys)
 
 
+async def test_a_server_for_this_machine_alone_knows_a_page_by_its_host() -> None:
+    for keys in (KeyRing(), KeyRing({"anna": "annas-key"})):
+        async with living(lambda metrics: tone_engine(ToneBackend()), guards=Guards(keys=keys)) as (client, _):
+            await until_ready(client)
+            headers = {"Authorization": "Bearer annas-key", "Origin": "http://evil.example", "Host": "evil.example"}
+            answer = await client.post("/tts", json={"text": "Hello."}, headers=headers)
+        assert answer.status_code == (200 if keys else 403)  # a key is what a foreign page has not
+
+
 def test_sigterm_in_mid_speech_of_the_real_program_ends_it_cleanly(tmp_path: Path) -> None:
     log = tmp_path / "log"
     options = ("--log-format", "json", "--grace", "20", "--output-dir", str(tmp_path))

@@ -17,7 +17,7 @@ from training.codes import Codebook
 from training.config import Config
 from training.network import START, START_TEXT, STOP
 from training.sound import shard_folder
-from training.teacher import HZ, TOKEN, Array
+from training.teacher import HZ, PARTS, TOKEN, Array
 
 MODEL_HZ = 22_050
 
@@ -95,7 +95,7 @@ class Corpus:
             self.codes.append(codes[here])
             self.unrepeated.append(_unrepeated(codes[here], near))
             self.features.append(features[here])
-            self.f0.append(arrays["f0"][here])
+            self.f0.append(_filled(arrays["f0"][here]))
             self.phones.append(arrays["phones"][here])
             self.places.append(arrays["places"][here])
             self.pcm.append(pcm[sample : sample + entry["samples"]])
@@ -169,6 +169,15 @@ def shards_there(config: Config) -> list[int]:
 
 def held_out_shards(config: Config) -> list[int]:
     return list(range(config.sound.held_out_shards))
+
+
+def _filled(f0: NDArray[np.float16]) -> NDArray[np.float16]:
+    """The fundamental drawn through where there is none: what lies between two tokens is interpolated, and half-way
+    to a zero is no pitch at all."""
+    log, voiced = f0[:, :PARTS].astype(np.float32).reshape(-1), f0[:, PARTS:].reshape(-1) > 0.5
+    if voiced.any():
+        log = np.interp(np.arange(log.size), np.flatnonzero(voiced), log[voiced])
+    return np.concatenate([log.reshape(-1, PARTS), f0[:, PARTS:]], axis=1).astype(np.float16)
 
 
 def _unrepeated(codes: NDArray[np.int16], near: NDArray[np.int64]) -> NDArray[np.int16]:

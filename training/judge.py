@@ -18,7 +18,7 @@ from training.teacher import HZ, Array
 from xtts_rtc.text.normalize import normalize
 
 LOW_HZ = 16_000
-_QUIET_DB = -45.0
+_QUIET_DB = -38.0
 """Against the loudest 20 ms: below it is silence."""
 _CUT_DB = -28.0
 """Speech that still is this loud in its last 20 ms was cut off."""

@@ -169,7 +169,9 @@ async def serve(
     """
     guards = guards or Guards()
     listener = listen(host, port)
-    if not guards.keys and not ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback:
+    is_local = ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
+    guards = replace(guards, is_local=is_local and not guards.keys)
+    if not guards.keys and not is_local:
         _log.warning(
             "everybody who reaches %s can speak here: set XTTS_API_KEY or XTTS_API_KEYS_FILE, or listen on %s;"
             " without a key voices cannot be uploaded or deleted", host, DEFAULT_HOST,

@@ -158,6 +158,17 @@ ERROR_HANDLERS: Mapping[int | type[Exception], Callable[[Request, Exception], Co
 """For an application: every error is answered as `ErrorBody`."""
 
 
+def route_pattern(scope: Scope) -> str:
+    """The path of the route that answers, as it was declared; ``other`` where none does.
+
+    Never the path itself: it may hold anything, spoken text too. FastAPI names only routes of its own in the scope.
+    """
+    route = scope.get("route")
+    if route is None and "endpoint" in scope:
+        route = next((r for r in scope["app"].routes if getattr(r, "endpoint", None) is scope["endpoint"]), None)
+    return getattr(route, "path", "other")
+
+
 class SpeechResponse(Response):
     """Speaks one utterance and gives its bytes to `deliver`; an error before that is a refusal.
 
@@ -292,5 +303,6 @@ __all__ = [
     "error_headers",
     "error_response",
     "invalid_body",
+    "route_pattern",
     "whole",
 ]

@@ -11,7 +11,9 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from tests.fake_engine import FakeEngine
 from tests.guard.asgi import client_of, guarded
+from xtts_rtc.app import create_app
 from xtts_rtc.guard.context import CALLER, REQUEST_ID
 from xtts_rtc.guard.envelope import PAGE_POLICY
 from xtts_rtc.guard.guards import Guards
@@ -100,6 +102,16 @@ async def test_each_key_opens_and_only_its_name_is_logged(caplog: pytest.LogCapt
     assert "secret" not in stream.getvalue() and "spoken" not in stream.getvalue()
 
 
+async def test_the_log_names_the_route_and_not_what_was_asked_for(caplog: pytest.LogCaptureFixture) -> None:
+    app = create_app(FakeEngine())
+    with caplog.at_level(logging.INFO, "xtts_rtc.access"):
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server.test") as client:
+            for path in ("/healthz?q=spoken", "/", "/v1/voices/spoken", "/spoken"):
+                await client.get(path)
+    lines = [record.getMessage() for record in caplog.records if record.name == "xtts_rtc.access"]
+    assert lines == ["GET /healthz 200", "GET / 200", "GET /v1/voices/{voice_id} 404", "GET other 404"]
+
+
 def test_a_log_line_is_one_line_whatever_stands_in_it() -> None:
     record = logging.LogRecord("x", logging.INFO, "f", 1, "evil\n2026 INFO forged\x1b[31m", (), None)
     token = REQUEST_ID.set("id-1")
@@ -182,7 +194,7 @@ async def test_a_body_that_does_not_come_is_given_up() -> None:
 ORIGINS = [
     (None, 200), ("http://server.test", 200), ("https://server.test", 200), ("https://friend.example", 200),
     ("https://evil.example", 403), ("null", 403), ("http://server.test.evil.example", 403),
-    ("http://server.test:81", 403),
+    ("http://server.test:81", 403), ("http://[", 403),
 ]  # fmt: skip
 
 
@@ -192,6 +204,22 @@ async def test_a_foreign_page_may_not_speak(origin: str | None, status: int) -> 
     async with client_of(Guards(cors_origins=("https://friend.example",))) as client:
         assert (await client.post("/echo", headers=headers)).status_code == status
         assert (await client.get("/echo", headers=headers)).status_code == 200
+
+
+HOSTS = [
+    ("localhost:8020", 200), ("127.0.0.1:8020", 200), ("[::1]:8020", 200), ("xtts.localhost", 200),
+    ("evil.example:8020", 403), ("127.0.0.1.evil.example", 403), ("friend.example", 200),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("host", "status"), HOSTS)
+async def test_a_page_whose_name_was_bound_to_this_machine_may_not_speak(host: str, status: int) -> None:
+    headers = {"Origin": f"http://{host}", "Host": host}
+    async with client_of(Guards(is_local=True, cors_origins=("http://friend.example",))) as client:
+        assert (await client.post("/echo", headers=headers)).status_code == status
+        assert (await client.post("/echo", headers={"Host": host})).status_code == 200  # a program
+    async with client_of() as client:
+        assert (await client.post("/echo", headers=headers)).status_code == 200
 
 
 async def test_cors_is_off_unless_an_origin_is_listed() -> None:

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from xtts_rtc.errors import XttsRtcError
 from xtts_rtc.guard.context import CALLER, REQUEST_ID
-from xtts_rtc.http_answer import ERROR_HANDLERS
+from xtts_rtc.http_answer import ERROR_HANDLERS, route_pattern
 
 HEADER = "X-Request-ID"
 PAGE_POLICY = (
@@ -89,8 +89,7 @@ def _add_headers(headers: MutableHeaders, request_id: str) -> None:
 
 
 def _note(scope: Scope, status: int, duration_ms: float) -> None:
-    # The route's pattern where there is one: a path or query may hold anything, spoken text too.
-    path = getattr(scope.get("route"), "path", None) or "other"
+    path = route_pattern(scope)
     method = scope.get("method", "WS")
     _log.info(
         "%s %s %d", method, path, status,

@@ -25,7 +25,8 @@ class Guards:
     keys: who may ask; none, and all may. max_streams_per_key: utterances at once for one key (None: as many
     as there are). header_s, body_s: seconds that the header and the body of a request may take. The sizes in
     bytes are of header and path, of a JSON body, and of an uploaded clip. cors_origins: web pages of other
-    origins that may ask. may_change_voices: whether clips can be uploaded and deleted.
+    origins that may ask. may_change_voices: whether clips can be uploaded and deleted. is_local: only programs
+    and pages of this machine are expected.
     """
 
     keys: KeyRing = field(default_factory=KeyRing)
@@ -38,6 +39,7 @@ class Guards:
     max_connections: int = 1000
     cors_origins: Sequence[str] = ()
     may_change_voices: bool = True
+    is_local: bool = False
 
     def around(self, *inner: Middleware) -> list[Middleware]:
         """Middlewares from the outside in; `inner` see every request and every refusal, but not the last resort."""
@@ -52,7 +54,7 @@ class Guards:
             Middleware(Envelope),
             *inner,
             *([cors] if self.cors_origins else []),
-            Middleware(RefuseForeignPages, allowed=self.cors_origins),
+            Middleware(RefuseForeignPages, allowed=self.cors_origins, is_local=self.is_local),
             Middleware(RequireKey, keys=self.keys, open_paths=OPEN_PATHS),
             Middleware(
                 LimitRequest,

@@ -8,6 +8,7 @@ of another origin. Programs send no ``Origin`` and are not asked.
 from __future__ import annotations
 
 from collections.abc import Collection
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -23,12 +24,15 @@ _SAFE = ("GET", "HEAD", "OPTIONS")
 class RefuseForeignPages:
     """ASGI middleware: 403 for a WebSocket or a changing request from a page that is not of this server.
 
-    `allowed` are further origins, as ``https://example.org``; ``*`` allows all.
+    `allowed` are further origins, as ``https://example.org``; ``*`` allows all. is_local: the server is for this
+    machine only, so a page of ours has an address or ``localhost`` for its host. Another name may be a foreign
+    page's whose name server sent the browser here (DNS rebinding).
     """
 
-    def __init__(self, app: ASGIApp, allowed: Collection[str] = ()) -> None:
+    def __init__(self, app: ASGIApp, allowed: Collection[str] = (), *, is_local: bool = False) -> None:
         self._app = app
         self._allowed = frozenset(origin.lower() for origin in allowed)
+        self._is_local = is_local
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_asked = scope["type"] == "websocket" or (scope["type"] == "http" and scope["method"] not in _SAFE)
@@ -47,8 +51,22 @@ class RefuseForeignPages:
         origin = headers.get("origin", "").lower()
         if not origin or origin in self._allowed or "*" in self._allowed:
             return True
+        try:
+            page = urlsplit(origin)
+        except ValueError:  # http://[
+            return False
         # The scheme is not compared: a proxy in front may speak TLS where we do not.
-        return urlsplit(origin).netloc == headers.get("host", "").lower() != ""
+        is_ours = page.netloc == headers.get("host", "").lower() != ""
+        return is_ours and (not self._is_local or _is_never_foreign(page.hostname or ""))
+
+
+def _is_never_foreign(host: str) -> bool:
+    """Whether no name server can send a browser elsewhere for it."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+    return True
 
 
 __all__ = ["RefuseForeignPages"]

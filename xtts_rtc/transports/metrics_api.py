@@ -11,6 +11,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from xtts_rtc.api import Engine
+from xtts_rtc.http_answer import route_pattern
 from xtts_rtc.metrics import Metrics
 
 _CLIENT_LEFT = 499  # before there was an answer; as nginx counts it
@@ -63,15 +64,7 @@ class _Answer:
     def count(self, status: int) -> None:
         if not self._is_counted:
             self._is_counted = True
-            self._metrics.request(_pattern(self._scope), status)
-
-
-def _pattern(scope: Scope) -> str:
-    """The path of the route that answers; FastAPI names only routes of its own in the scope."""
-    route = scope.get("route")
-    if route is None and "endpoint" in scope:
-        route = next((r for r in scope["app"].routes if getattr(r, "endpoint", None) is scope["endpoint"]), None)
-    return getattr(route, "path", "other")
+            self._metrics.request(route_pattern(self._scope), status)
 
 
 def metrics_route(engine: Engine) -> Route:
