@@ -147,3 +147,19 @@ def test_the_checkpoints_own_voices_appear_by_name_and_a_users_clip_wins(store, 
 )
 def test_a_published_name_becomes_an_id(name, voice_id):
     assert builtin_id(name) == voice_id
+
+
+def test_problems_can_be_asked_for_while_another_thread_finds_some(library):
+    class Looked(str):
+        """An id that is looked at just when another thread finds a problem."""
+
+        __slots__ = ()
+
+        def __hash__(self):
+            library._problems["new"] = "broken"
+            return str.__hash__(self)
+
+    library._problems[Looked("first")] = "broken"
+    del library._problems["new"]
+    assert library.problems() == {}
+    assert "new" in library._problems

@@ -1,7 +1,7 @@
 """A voice's id to what the model knows of it: hash, memory, disk, and only then the model.
 
 The user's own clips come first, then the voices a checkpoint brings. One thread at a time may `get`, `add` and
-`remove`; any other may ask which voices are `known` meanwhile.
+`remove`; any other may ask which voices are `known` and what their `problems` are meanwhile.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ class VoiceLibrary:
     def problems(self) -> dict[str, str]:
         """Why voices cannot be used, by id, as far as that was tried; and the folder's own, by its name."""
         there = set(self._store.ids())
-        found = {voice_id: reason for voice_id, reason in self._problems.items() if voice_id in there}
+        problems = dict(self._problems)  # in one piece: another thread may find one meanwhile
+        found = {voice_id: reason for voice_id, reason in problems.items() if voice_id in there}
         if reason := self._store.problem():
             found[self._store.folder.name] = reason
         return found
@@ -123,6 +124,7 @@ class VoiceLibrary:
             raise VoiceError(f"voice '{voice_id}' comes with the model and cannot be removed")
         self._store.remove(voice_id)
         self._seen.pop(voice_id, None)
+        self._problems.pop(voice_id, None)
 
     def require(self, voice_id: str) -> None:
         """Raise InvalidVoiceId or VoiceNotFound unless the voice exists. Cheap, and safe in any thread."""
