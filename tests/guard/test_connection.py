@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator
 
 import httpx
@@ -126,6 +127,25 @@ async def test_an_upload_in_chunks_is_stopped_at_the_limit(engine: Engine) -> No
         assert parse(await answer) == (413, "too_large")
         writer.close()
     assert sent < 5_000_000  # of 50 MB; what the kernel's buffers take is sent in vain
+
+
+async def test_an_upload_that_is_given_up_is_no_failure_of_the_server(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    head = (
+        b"POST /v1/voices/anna HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n"
+        b"Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n"
+    )
+    with caplog.at_level(logging.INFO):
+        async with serving(engine) as port:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(head)
+            await asyncio.sleep(0.1)
+            writer.close()
+            async with asyncio.timeout(5):
+                while "POST /v1/voices/{voice_id} 499" not in caplog.text:
+                    await asyncio.sleep(0.01)
+    assert not [record for record in caplog.records if record.levelno > logging.INFO]
 
 
 @pytest.mark.parametrize(

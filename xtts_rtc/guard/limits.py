@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Mapping
 
 from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
@@ -72,7 +73,7 @@ class LimitRequest:
 
         try:
             await self._app(scope, body.receive, pass_on)
-        except _Refused:
+        except (_Refused, ClientDisconnect):  # who left in the middle of a body is no failure of ours
             pass
         if body.error is not None and not is_started:
             await _refuse(body.error, scope, receive, send)
