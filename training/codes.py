@@ -41,7 +41,8 @@ class Codebook:
 
     def encode(self, neutral: Array) -> np.ndarray:
         """[N, 320] to codes [N] int16."""
-        return _nearest((neutral.astype(np.float32) - self.neutral_mean) @ self.neutral_axes, self.centroids)
+        points = np.asarray((neutral.astype(np.float32) - self.neutral_mean) @ self.neutral_axes, np.float32)
+        return _nearest(points, self.centroids)
 
     def features(self, mel: Array) -> Array:
         """[N, 320] to [N, C]: components, half whitened, the first of unit variance."""
@@ -69,7 +70,7 @@ def make_codebook(config: Config) -> None:
     mel = np.concatenate([np.load(folder / "mel.npy") for folder in folders]).astype(np.float32)
     rng = np.random.default_rng(0)
     mean, axes, _ = _components(neutral, config.codes.num_components)
-    points = ((neutral - mean) @ axes)[rng.permutation(len(neutral))[:_SAMPLE]]
+    points: Array = np.asarray((neutral - mean) @ axes, np.float32)[rng.permutation(len(neutral))[:_SAMPLE]]
     centroids = points[rng.permutation(len(points))[:NUM_CODES]].copy()
     if config.warm_start is not None:
         heard, counts = listen(config.warm_start, _NUM_LISTENED)

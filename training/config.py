@@ -104,7 +104,8 @@ def load(path: Path | None = None) -> Config:
     """By default the file that XTTS_TRAINING names, else voice.yaml. Raises ValueError naming a key that is unknown
     or missing."""
     path = path or Path(os.environ.get("XTTS_TRAINING") or DEFAULT)
-    return _build(Config, yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
+    config: Config = _build(Config, yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
+    return config
 
 
 def _build(kind: type[Any], values: dict[str, Any], where: str) -> Any:

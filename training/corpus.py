@@ -45,8 +45,9 @@ class Batch:
 
     def to(self, device: str) -> Batch:
         """The same with its tensors there."""
-        moved = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Batch(**{name: x.to(device) if isinstance(x, Tensor) else x for name, x in moved.items()})
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        moved: dict[str, Any] = {name: x.to(device) if isinstance(x, Tensor) else x for name, x in values.items()}
+        return Batch(**moved)
 
 
 @dataclass(slots=True)
@@ -176,7 +177,7 @@ def _filled(f0: NDArray[np.float16]) -> NDArray[np.float16]:
     to a zero is no pitch at all."""
     log, voiced = f0[:, :PARTS].astype(np.float32).reshape(-1), f0[:, PARTS:].reshape(-1) > 0.5
     if voiced.any():
-        log = np.interp(np.arange(log.size), np.flatnonzero(voiced), log[voiced])
+        log = np.interp(np.arange(log.size), np.flatnonzero(voiced), log[voiced]).astype(np.float32)
     return np.concatenate([log.reshape(-1, PARTS), f0[:, PARTS:]], axis=1).astype(np.float16)
 
 

@@ -51,7 +51,8 @@ class Student(nn.Module):
     def condition(self, clips: list[np.ndarray]) -> Tensor:
         """Clips [S] of equal length at 22,050 Hz to prefixes [G, 32, D]."""
         mels = torch.cat([conditioning_mel(clip, self.xtts[0].mel_stats) for clip in clips]).to(self.device)
-        return self.gpt.get_style_emb(mels).transpose(1, 2)
+        prefixes: Tensor = self.gpt.get_style_emb(mels).transpose(1, 2)
+        return prefixes
 
     def forward(self, batch: Batch, inputs: Tensor, prefix: Tensor) -> tuple[Tensor, dict[int, Tensor]]:
         """Latents of all positions [B, T + M, D] and watched scores."""
@@ -96,10 +97,11 @@ def conditioning_mel(clip: np.ndarray, mel_stats: Tensor) -> Tensor:
     """The front end of coqui-tts for the conditioning encoder: [1, 80, F]."""
     from TTS.tts.models.xtts import wav_to_mel_cloning
 
-    return wav_to_mel_cloning(
+    mel: Tensor = wav_to_mel_cloning(
         torch.from_numpy(clip)[None], mel_norms=mel_stats.cpu(), n_fft=2048, hop_length=256, win_length=1024, power=2,
         normalized=False, sample_rate=MODEL_HZ, f_min=0, f_max=8000, n_mels=80,
     )  # fmt: skip
+    return mel
 
 
 def _delayed(x: Tensor) -> Tensor:
@@ -174,7 +176,8 @@ class Training:
         state.save(checkpoint(self.config), kept)
 
     def prefixes(self, batch: Batch, corpus: Corpus, rng: np.random.Generator) -> Tensor:
-        seconds = float(rng.uniform(*self.config.gpt.clip_s))
+        shortest, longest = self.config.gpt.clip_s
+        seconds = float(rng.uniform(shortest, longest))
         avoid = set(batch.rows.tolist())
         clips = [corpus.clip(rng, int(speaker), seconds, MODEL_HZ, avoid) for speaker in batch.speakers]
         return self.student.condition(clips)

@@ -63,7 +63,7 @@ def fit(config: Config) -> None:
 def embeddings(config: Config, corpus: Corpus) -> Tensor:
     """Of each of the corpus's speakers, from different clips: [speakers, CLIPS, 512]. Kept beside the encoder."""
     path = checkpoint(config).with_name("embeddings.pt")
-    known: dict[object, Tensor] = state.read(path) or {}
+    known = state.read(path) or {}
     missing = [owner for owner, facts in enumerate(corpus.speakers) if facts not in known]
     if missing:
         encoder = build(config).hifigan_decoder.speaker_encoder

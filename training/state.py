@@ -13,14 +13,14 @@ import torch
 from torch import Tensor, nn
 
 
-def save(path: Path, state: dict[str, Any]) -> None:
+def save(path: Path, state: dict[Any, Any]) -> None:
     """Whole or not at all."""
     beside = path.with_suffix(".part")
     torch.save(state, beside)
     os.replace(beside, path)
 
 
-def read(path: Path) -> dict[str, Any] | None:
+def read(path: Path) -> dict[Any, Any] | None:
     """What `save` wrote, None if there is nothing."""
     return torch.load(path, weights_only=False, map_location="cpu") if path.is_file() else None
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import soxr
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from training.speakers import Speaker
 from xtts_rtc.text.normalize import normalize
@@ -64,7 +64,7 @@ class _Piece:
     start: int
     stop: int
     f0: Array
-    phone_times: Array
+    phone_times: NDArray[np.float64]
     phone_ids: NDArray[np.int64]
     char_times: list[float]
 
@@ -112,7 +112,7 @@ class Teacher:
             piece.pcm = _resung(piece, offset, speaker, melody)
         return _joined(pieces, offsets, length)
 
-    def _encode(self, said: str) -> Tokenizer:
+    def _encode(self, said: str) -> Encoding:
         return self._tokenizer.encode(f"[en]{said}".replace(" ", "[SPACE]"))
 
     def _pieces(
@@ -213,7 +213,8 @@ def _log_mel_of(padded: Array, starts: NDArray[np.int64]) -> Array:
 
     frames = padded[np.minimum(starts[:, None] + np.arange(1024), padded.size - 1)] * _window()
     power = np.abs(scipy.fft.rfft(frames, axis=1)).astype(np.float32) @ _filters()
-    return np.log(np.maximum(power, 1e-4)).reshape(-1, PARTS * NUM_MELS)
+    logs: Array = np.log(np.maximum(power, 1e-4))
+    return logs.reshape(-1, PARTS * NUM_MELS)
 
 
 @cache
@@ -225,7 +226,8 @@ def _window() -> Array:
 def _filters() -> Array:
     import librosa
 
-    return np.ascontiguousarray(librosa.filters.mel(sr=HZ, n_fft=1024, n_mels=NUM_MELS, fmax=11_000).T, np.float32)
+    filters: Array = librosa.filters.mel(sr=HZ, n_fft=1024, n_mels=NUM_MELS, fmax=11_000).T
+    return np.ascontiguousarray(filters, np.float32)
 
 
 def _neutral(pieces: list[_Piece], offsets: list[int], centres: NDArray[np.int64], speaker: Speaker) -> Array:
@@ -272,7 +274,7 @@ def _spellings(text: str, words: list[str]) -> list[str]:
     return spoken
 
 
-def _char_times(words: list[str], phonemes: str, times: Array) -> list[float]:
+def _char_times(words: list[str], phonemes: str, times: NDArray[np.float64]) -> list[float]:
     """When each character starts, each word followed by the space after it; evenly spread within a word."""
     starts: list[float] = []
     at = 1

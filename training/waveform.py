@@ -74,7 +74,9 @@ def _window(size: int, device: str) -> Tensor:
 
 @cache
 def _filters(size: int, device: str) -> nn.Module:
-    scale = torchaudio.transforms.MelScale(_MELS[size], HZ, 0, HZ / 2, size // 2 + 1, norm="slaney", mel_scale="slaney")
+    scale: nn.Module = torchaudio.transforms.MelScale(
+        _MELS[size], HZ, 0, HZ / 2, size // 2 + 1, norm="slaney", mel_scale="slaney"
+    )
     return scale.to(device)
 
 
