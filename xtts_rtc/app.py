@@ -118,7 +118,9 @@ def create_server(
     guards = guards or Guards()
     config = uvicorn.Config(
         create_app(engine, guards=guards, output_dir=output_dir),
-        http=guarded_protocol(header_s=guards.header_s, max_connections=guards.max_connections),
+        http=guarded_protocol(
+            header_s=guards.header_s, unread_s=guards.unread_s, max_connections=guards.max_connections
+        ),
         h11_max_incomplete_event_size=guards.max_header_bytes,
         ws="websockets-sansio",
         ws_max_size=_MAX_MESSAGE_BYTES,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
+import socket
 from collections.abc import AsyncIterator
 
 import httpx
@@ -99,6 +101,19 @@ async def test_a_body_that_trickles_in_is_given_up(engine: Engine) -> None:
     head = b"POST /tts HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
     async with serving(engine, guards=Guards(body_s=0.3)) as port:
         assert parse(await talk(port, head, *[b" "] * 100, pause_s=0.02)) == (408, "request_timeout")
+
+
+async def test_an_answer_that_nobody_reads_is_given_up(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    body = json.dumps({"text": "word " * 600, "format": "wav", "sample_rate": 48000}).encode()
+    head = b"POST /tts HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+    async with serving(engine, guards=Guards(unread_s=0.3)) as port:
+        with contextlib.closing(socket.socket()) as idler, caplog.at_level(logging.INFO, "xtts_rtc.access"):
+            idler.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            idler.connect(("127.0.0.1", port))
+            idler.sendall(head + body)
+            async with asyncio.timeout(20):
+                while "POST /tts 200" not in caplog.text:  # the line comes when nothing of the request is left
+                    await asyncio.sleep(0.05)
 
 
 async def test_an_upload_in_chunks_is_stopped_at_the_limit(engine: Engine) -> None:

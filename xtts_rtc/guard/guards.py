@@ -23,16 +23,18 @@ class Guards:
     """What a server allows.
 
     keys: who may ask; none, and all may. max_streams_per_key: utterances at once for one key (None: as many
-    as there are). header_s, body_s: seconds that the header and the body of a request may take. The sizes in
-    bytes are of header and path, of a JSON body, and of an uploaded clip. cors_origins: web pages of other
-    origins that may ask. may_change_voices: whether clips can be uploaded and deleted. is_local: only programs
-    and pages of this machine are expected.
+    as there are). header_s, body_s: seconds that the header and the body of a request may take. unread_s: seconds
+    after which a client is dropped that reads nothing of its answer. The sizes in bytes are of header and path,
+    of a JSON body, and of an uploaded clip. cors_origins: web pages of other origins that may ask.
+    may_change_voices: whether clips can be uploaded and deleted. is_local: only programs and pages of this
+    machine are expected.
     """
 
     keys: KeyRing = field(default_factory=KeyRing)
     max_streams_per_key: int | None = None
     header_s: float = 10.0
     body_s: float = 60.0
+    unread_s: float = 60.0
     max_header_bytes: int = 16 * 1024
     max_body_bytes: int = 2 * 2**20
     max_upload_bytes: int = 20_000_000
