@@ -19,17 +19,19 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
 from tests.fakes import hear, tone_engine
 from tests.server_process import START_S, free_port, server_process
 from xtts_rtc import app
 from xtts_rtc.api import Engine
 from xtts_rtc.engine.tone import ToneBackend
-from xtts_rtc.errors import CheckpointError, EngineUnavailable
+from xtts_rtc.errors import CheckpointError, ConfigError, EngineUnavailable
 from xtts_rtc.guard.guards import Guards
 from xtts_rtc.guard.keys import KeyRing
 from xtts_rtc.metrics import Metrics
 from xtts_rtc.server_status import server_status
+from xtts_rtc.settings import load_settings
 
 pytestmark = pytest.mark.net
 
@@ -195,6 +197,14 @@ async def test_a_server_without_a_key_on_a_public_address_warns_and_keeps_its_vo
             answer = await client.delete("/v1/voices/zoe")
         assert (answer.json()["code"] == "forbidden") == (not keys)
         assert ("everybody who reaches" in caplog.text) == (not keys)
+
+
+@pytest.mark.parametrize("key", ["schlüssel", "trailing ", "two words", "tab\there"])
+def test_a_key_that_no_client_can_send_stops_the_start(key: str) -> None:
+    settings = load_settings({"server": {"api_key": SecretStr(key)}}, environ={}, dotenv=None)
+    with pytest.raises(ConfigError, match="XTTS_API_KEY must be ASCII") as refused:
+        app.guards_of(settings)
+    assert key not in str(refused.value)
 
 
 async def test_a_server_for_this_machine_alone_knows_a_page_by_its_host() -> None:

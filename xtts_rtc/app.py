@@ -26,10 +26,11 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from xtts_rtc.api import Engine
+from xtts_rtc.errors import ConfigError
 from xtts_rtc.guard.connection import guarded_protocol
 from xtts_rtc.guard.gate import GatedEngine
 from xtts_rtc.guard.guards import Guards
-from xtts_rtc.guard.keys import KeyRing
+from xtts_rtc.guard.keys import KeyRing, can_be_sent
 from xtts_rtc.http_answer import ERROR_HANDLERS
 from xtts_rtc.metrics import Metrics
 from xtts_rtc.settings import Settings
@@ -66,9 +67,11 @@ class _Server(uvicorn.Server):
 
 
 def guards_of(settings: Settings) -> Guards:
-    """Keys and limits of a server. Raises ConfigError for a file of keys that cannot be used."""
+    """Keys and limits of a server. Raises ConfigError for a key, or a file of them, that cannot be used."""
     server = settings.server
     keys = {"default": server.api_key.get_secret_value()} if server.api_key else {}
+    if not all(map(can_be_sent, keys.values())):
+        raise ConfigError("XTTS_API_KEY must be ASCII characters without spaces; make one with: openssl rand -hex 24")
     return Guards(
         keys=KeyRing.load(server.api_keys_file, others=keys) if server.api_keys_file else KeyRing(keys),
         max_streams_per_key=server.max_streams_per_key,

@@ -46,7 +46,7 @@ class KeyRing:
             name, colon, key = (part.strip() for part in line.partition(":"))
             if not colon or not _NAME.fullmatch(name):
                 raise ConfigError(f"{path}, line {number} is not NAME:KEY; a name is 1 to 64 of A-Z, a-z, 0-9, _ and -")
-            if len(key) < MIN_KEY_CHARS or not key.isascii() or not key.isprintable() or " " in key:
+            if len(key) < MIN_KEY_CHARS or not can_be_sent(key):
                 raise ConfigError(
                     f"{path}, line {number}: the key must be {MIN_KEY_CHARS} or more ASCII characters without spaces;"
                     " make one with: openssl rand -hex 24"
@@ -103,6 +103,11 @@ class RequireKey:
         return scope["type"] == "http" and (path in self._open or path.startswith(self._open_below))
 
 
+def can_be_sent(key: str) -> bool:
+    """Whether a header brings it over as it is, whatever client sends it: ASCII without spaces."""
+    return key.isascii() and key.isprintable() and " " not in key
+
+
 def _digest(key: str) -> bytes:
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
 
@@ -120,4 +125,4 @@ def _lines(path: Path) -> list[str]:
         raise ConfigError(f"the file of keys {path} is not UTF-8 text") from None
 
 
-__all__ = ["MIN_KEY_CHARS", "KeyRing", "RequireKey"]
+__all__ = ["MIN_KEY_CHARS", "KeyRing", "RequireKey", "can_be_sent"]
