@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 import re
@@ -24,6 +25,7 @@ from xtts_rtc.api import Engine, _LocalEngine
 from xtts_rtc.app import create_app
 from xtts_rtc.engine.worker import XttsBackend
 from xtts_rtc.guard.guards import Guards
+from xtts_rtc.transports import voices_api
 from xtts_rtc.types import Conditioning, Float32
 from xtts_rtc.voices.cache import ConditioningCache
 from xtts_rtc.voices.library import VoiceLibrary
@@ -66,6 +68,27 @@ async def upload(
     client: httpx.AsyncClient, data: bytes, name: str = "anna.wav", path: str = "/v1/voices", **fields: str
 ) -> httpx.Response:
     return await client.post(path, files={"clip": (name, data, "audio/wav")}, data=fields)
+
+
+async def test_who_sends_slowly_does_not_keep_others_waiting_for_ever(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(voices_api, "UPLOAD_WAIT_S", 0.05)
+    may_go_on = asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b"--b\r\n"
+        await may_go_on.wait()
+
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    async with asyncio.TaskGroup() as group:
+        for _ in range(voices_api.MAX_UPLOADS):
+            group.create_task(client.post("/v1/voices", content=slowly(), headers=headers))
+        await asyncio.sleep(0.02)
+        answer = await upload(client, wav(8))
+        assert answer.status_code == 503 and "other clips" in answer.json()["error"]
+        may_go_on.set()
+    assert (await upload(client, wav(8))).status_code == 201  # the places are free again
 
 
 async def test_a_clip_becomes_a_voice_with_its_report_and_goes_again(

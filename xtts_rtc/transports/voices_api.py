@@ -7,6 +7,8 @@ engine as they came: what can be wrong with them is found there, in a thread, be
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -18,6 +20,7 @@ from starlette.responses import Response
 
 from xtts_rtc.api import Engine
 from xtts_rtc.errors import (
+    EngineUnavailable,
     Forbidden,
     InvalidParameter,
     StorageFailed,
@@ -29,6 +32,8 @@ from xtts_rtc.http_answer import ErrorBody
 
 MAX_UPLOADS = 2
 """Clips that are received and checked at once; further uploads wait unread, so they cost neither disk nor memory."""
+UPLOAD_WAIT_S = 10.0
+"""How long they wait; who sends slowly keeps a place for longer."""
 _ERRORS: dict[int | str, dict[str, Any]] = {"4XX": {"model": ErrorBody}, "5XX": {"model": ErrorBody}}
 _FORM = {
     "requestBody": {
@@ -132,13 +137,13 @@ def voices_router(engine: Engine, *, may_change: bool = True, max_clip_bytes: in
     @router.post("/v1/voices", status_code=201, openapi_extra=_FORM)
     async def add_voice(request: Request) -> NewVoice:
         _require_change(may_change)
-        async with uploads:
+        async with _place(uploads):
             return await _add(engine, request, None, max_clip_bytes)
 
     @router.post("/v1/voices/{voice_id}", status_code=201, openapi_extra=_FORM)
     async def add_named_voice(request: Request, voice_id: _VoiceId) -> NewVoice:
         _require_change(may_change)
-        async with uploads:
+        async with _place(uploads):
             return await _add(engine, request, voice_id, max_clip_bytes)
 
     @router.delete("/v1/voices/{voice_id}", status_code=204, response_class=Response)
@@ -156,6 +161,20 @@ def _require_change(may_change: bool) -> None:
             "this server is open to others and asks for no key, so its voices cannot be changed:"
             " set XTTS_API_KEY or XTTS_API_KEYS_FILE, or let it listen on 127.0.0.1"
         )
+
+
+@contextlib.asynccontextmanager
+async def _place(uploads: asyncio.Semaphore) -> AsyncIterator[None]:
+    """One of the places, held while the block runs. Raises EngineUnavailable when none is free soon."""
+    try:
+        async with asyncio.timeout(UPLOAD_WAIT_S):
+            await uploads.acquire()
+    except TimeoutError:
+        raise EngineUnavailable("other clips are being received and checked; try again in a moment") from None
+    try:
+        yield
+    finally:
+        uploads.release()
 
 
 async def _add(engine: Engine, request: Request, voice_id: str | None, max_clip_bytes: int) -> NewVoice:
