@@ -50,7 +50,7 @@ def test_a_voice_is_computed_once_and_found_again_in_memory_and_on_disk(store, l
     again = VoiceLibrary(store, ConditioningCache(tmp_path / "cache", "m"), model.condition).get("anna")
     assert again.gpt_latents.tobytes() == first.gpt_latents.tobytes()
     assert model.calls == [[2 * MODEL_HZ]]
-    assert first.key == store.content_key("anna")
+    assert first.key == store.snapshot("anna").key
 
 
 def test_a_changed_clip_is_a_new_voice_at_the_next_get(store, library, model):
@@ -126,7 +126,7 @@ def test_the_checkpoints_own_voices_appear_by_name_and_a_users_clip_wins(store, 
     store.add("default", wav(2))
     assert library.ids() == ["Ana_Florence", "Broken", "default"]
     assert library.get("Ana_Florence").key == "b"
-    assert library.get("default").key == store.content_key("default")
+    assert library.get("default").key == store.snapshot("default").key
     with pytest.raises(VoiceNotFound, match="there are: Ana_Florence, Broken, default"):
         library.get("x")
     loaded = library.load_all()

@@ -39,7 +39,7 @@ def test_an_id_that_could_be_a_path_is_refused_before_the_folder_is_touched(bad)
         __truediv__ = __fspath__ = __getattr__
 
     store = VoiceStore(Untouchable())
-    for call in (store.exists, store.content_key, store.load, store.remove, lambda voice: store.add(voice, wav())):
+    for call in (store.exists, store.snapshot, store.load, store.remove, lambda voice: store.add(voice, wav())):
         with pytest.raises(InvalidVoiceId, match="use 1 to 64 of"):
             call(bad)
 
@@ -82,7 +82,7 @@ def test_a_voice_that_is_not_there_is_an_error_that_names_those_that_are(store):
         store.load("x")
     (store.folder / "anna.wav").write_bytes(wav())
     with pytest.raises(VoiceNotFound, match=r"^Speaker 'x' not found; there are: anna$"):
-        store.content_key("x")
+        store.snapshot("x")
     with pytest.raises(VoiceNotFound):
         store.remove("x")
 
@@ -90,14 +90,14 @@ def test_a_voice_that_is_not_there_is_an_error_that_names_those_that_are(store):
 def test_the_key_follows_the_bytes_and_not_the_time(store):
     path = store.folder / "anna.wav"
     path.write_bytes(wav(seed=1, noise=0.01))
-    before, stamp = store.content_key("anna"), path.stat()
+    before, stamp = store.snapshot("anna").key, path.stat()
     path.write_bytes(wav(seed=2, noise=0.01))
     os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
     assert path.stat().st_size == stamp.st_size and path.stat().st_mtime_ns == stamp.st_mtime_ns
-    assert store.content_key("anna") != before
+    assert store.snapshot("anna").key != before
     path.write_bytes(wav(seed=1, noise=0.01))
     os.utime(path, (1, 1))
-    assert store.content_key("anna") == before
+    assert store.snapshot("anna").key == before
 
 
 def test_the_key_of_a_folder_covers_every_clip_and_where_one_ends(store):
@@ -105,10 +105,10 @@ def test_the_key_of_a_folder_covers_every_clip_and_where_one_ends(store):
     folder.mkdir()
     (folder / "1.wav").write_bytes(b"abc")
     (folder / "2.wav").write_bytes(b"def")
-    key = store.content_key("duo")
+    key = store.snapshot("duo").key
     (folder / "1.wav").write_bytes(b"abcd")
     (folder / "2.wav").write_bytes(b"ef")
-    assert store.content_key("duo") != key
+    assert store.snapshot("duo").key != key
 
 
 def test_the_clips_that_are_decoded_are_those_that_were_hashed(store):
@@ -153,9 +153,9 @@ def test_links_that_lead_outside_are_refused(store, tmp_path):
     (store.folder / "loop.wav").symlink_to("loop.wav")
     for voice in ("file", "folder", "mixed"):
         with pytest.raises(BadClip, match="link to outside"):
-            store.content_key(voice)
+            store.snapshot(voice)
     with pytest.raises(BadClip, match="not a file"):
-        store.content_key("loop")
+        store.snapshot("loop")
     assert {broken.name for broken in store.report()} == {"file", "folder", "mixed", "loop"}
 
 
@@ -164,7 +164,7 @@ def test_links_inside_the_folder_and_a_folder_that_is_a_link_are_fine(store, tmp
     (store.folder / "also.wav").symlink_to("anna.wav")
     (tmp_path / "alias").symlink_to(store.folder)
     other = VoiceStore(tmp_path / "alias")
-    assert other.content_key("also") == store.content_key("anna")
+    assert other.snapshot("also").key == store.snapshot("anna").key
 
 
 def test_a_pipe_is_refused_and_does_not_block(store):
@@ -233,7 +233,7 @@ def test_a_folder_voice_is_not_replaced_by_a_file(store):
 
 def test_a_disk_that_is_full_leaves_the_old_voice_and_no_rest(store, monkeypatch):
     store.add("anna", wav(2))
-    key = store.content_key("anna")
+    key = store.snapshot("anna").key
 
     def fail(handle):
         raise OSError(28, "No space left on device")
@@ -241,7 +241,7 @@ def test_a_disk_that_is_full_leaves_the_old_voice_and_no_rest(store, monkeypatch
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(VoiceError, match="No space left"):
         store.add("anna", wav(3), is_replacing=True)
-    assert store.content_key("anna") == key and names(store) == ["anna.wav"]
+    assert store.snapshot("anna").key == key and names(store) == ["anna.wav"]
 
 
 def test_a_removed_voice_is_gone_and_foreign_files_stay(store):
@@ -259,10 +259,20 @@ def test_a_voice_of_too_many_clips_is_refused(store):
     for number in range(MAX_CLIPS + 1):
         (store.folder / "crowd" / f"{number}.wav").write_bytes(b"x")
     with pytest.raises(BadClip, match=f"keep the best {MAX_CLIPS}"):
-        store.content_key("crowd")
+        store.snapshot("crowd")
 
 
 def test_the_projects_own_voices_are_all_good():
     store = VoiceStore(Path(__file__).parents[2] / "speakers")
     assert "default" in store.ids() and store.report() == []
     assert np.abs(store.load("default")[0]).max() > 0.3
+
+
+def test_a_voice_is_found_without_looking_into_the_folders_of_others(store, monkeypatch):
+    for name in ("anna", "ben", "zoe"):
+        (store.folder / name).mkdir()
+        (store.folder / name / "a.wav").write_bytes(wav(1))
+    looked = []
+    monkeypatch.setattr(store, "_is_inside", lambda path: looked.append(path.name) or True)
+    assert store.exists("ben") and store.signature("ben") and not store.exists("carl")
+    assert set(looked) == {"ben"}
