@@ -44,6 +44,8 @@ _SLICE_S = 0.25
 TEXT_NAMES = ("text", "input")
 """The fields that hold what is to be said: without them there is no request, so 400 and not 422."""
 _HTTP_CODES = {400: "invalid_request", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+_DETAILS = {"There was an error parsing the body": "the body cannot be read: send JSON in UTF-8"}
+"""What the framework says of bad bytes, endless digits and endless brackets, in words that tell what to do."""
 
 _log = logging.getLogger(__name__)
 
@@ -130,7 +132,8 @@ async def _answer_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = _HTTP_CODES.get(error.status_code, "http_error")
     text = {404: "there is nothing at this path", 405: "this path has no such method"}
-    message = f"{text.get(error.status_code, error.detail)}; see /docs"
+    detail = _DETAILS.get(error.detail, error.detail)
+    message = f"{text.get(error.status_code, detail)}; see /docs"
     headers = dict(error.headers or {})
     if error.status_code == 405:
         headers["Allow"] = ", ".join(_methods_at(request))

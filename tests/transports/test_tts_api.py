@@ -115,6 +115,7 @@ async def test_bad_input_gets_one_clear_error(
 async def test_what_is_not_json_is_refused(client: httpx.AsyncClient, content: bytes) -> None:
     answer = await client.post("/tts", content=content, headers={"Content-Type": "application/json"})
     assert answer.status_code == 400 and answer.json().keys() == {"error", "code"}
+    assert "JSON" in answer.json()["error"]
 
 
 @pytest.mark.parametrize("path", ["/tts", "/tts_stream", "/v1/audio/speech"])
