@@ -31,7 +31,9 @@ def draw(path: Path) -> Path:
     columns = 4
     rows = -(-len(points) // columns)
     figure = Figure(figsize=(4 * columns, 2.8 * rows), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False).flat
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for unused in panels[len(points) :]:
+        unused.set_axis_off()
     for panel, (name, kinds) in zip(panels, points.items(), strict=False):
         for kind, line in kinds.items():
             panel.plot(*zip(*line, strict=True), label=kind, marker="." if len(line) < 30 else "")
