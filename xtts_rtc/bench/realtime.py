@@ -101,8 +101,8 @@ def cancels(session: Session, *, runs: int = CANCELS) -> Cancels:
             engine.consumed(stream, 10**9)
             engine.say(stream, Segment(0, SENTENCE, SENTENCE))
             time.sleep(whole.total_s * _CANCEL_UNTIL * index / runs)
-            cancelled_at = time.monotonic()
             engine.cancel(stream)
+            cancelled_at = time.monotonic()  # before it, the two threads would race for the step that is due
             idle_ms.append(listener.wait().metrics.cancel_to_idle_ms or 0.0)
             calls = session.runtime.take_calls()
             steps.append(sum(call.kind != "decode" and call.at > cancelled_at for call in calls))

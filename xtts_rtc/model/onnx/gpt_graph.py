@@ -7,6 +7,7 @@ buffer, each row at its own length. Weights are named as in coqui-tts 0.28.0.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ int8-block   MatMulNBits, blocks of 32 weights, activations per block; most exac
 LINEARS = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
 """The linear layers of a block, in the order of the graph."""
 _BLOCK = 32
+_EPSILON = 1e-5
 
 
 class _Linear:
@@ -53,7 +55,7 @@ class _Linear:
     def _fp32(self, x: str, name: str, weight: Float32, bias: Float32) -> str:
         g = self._graph
         if self._is_watched:
-            self.peaks.append(g.node("ReduceMax", [g.node("Abs", [x]), g.ints(0, 1)], keepdims=0))
+            self.peaks.append(g.node("ReduceMax", [g.node("Abs", [x])], keepdims=0))
         y = g.node("MatMul", [x, g.const(f"{name}.weight", weight)])
         return g.node("Add", [y, g.const(f"{name}.bias", bias)])
 
@@ -80,7 +82,7 @@ class _Linear:
         packed, scale = quantize_columns(weight)
         # Each row is scaled to a peak of 1 and then quantised with one constant scale: QuantizeLinear with a
         # scale per row is scalar code (189 ms against 63 ms for a prefill of 92 positions).
-        peak = g.node("ReduceMax", [g.node("Abs", [x]), g.ints(1)], keepdims=1)
+        peak = g.node("ReduceMax", [g.node("Abs", [x]), g.ints(-1)], keepdims=1)
         peak = g.node("Max", [peak, g.scalar(1e-12)])
         step, zero = g.scalar(1 / 127), g.const("zero_point_128", np.array(128, np.uint8))
         quantized = g.node("QuantizeLinear", [g.node("Div", [x, peak]), step, zero])
@@ -149,13 +151,16 @@ def write_gpt(
         x = g.input("x", ["B", "T", dim])
         g.input("last", ["B"], TensorProto.INT32)
         g.input("total", [], TensorProto.INT32)
-        shape = g.node("Concat", [g.node("Shape", [x], start=0, end=2), g.ints(-1)], axis=0)
-        x = g.node("Reshape", [x, g.ints(-1, dim)])  # [B * T, D]: one row per position, as quantisation wants it
         linear = _Linear(g, operator, input_scales, is_watched)
+        norms = [f"gpt.gpt.h.{layer}.{name}" for layer in range(num_layers) for name in ("ln_1", "ln_2")]
+        normed = _norm(g, weights, x, norms[0])
         for layer in range(num_layers):
             scales = None if kv_scales is None else (kv_scales[2 * layer], kv_scales[2 * layer + 1])
-            x = _block(g, linear, weights, layer, x, shape, num_heads, dim, scales)
-        _head(g, weights, g.node("Reshape", [x, shape]))
+            after = [*norms, "gpt.gpt.ln_f"][2 * layer + 1 : 2 * layer + 3]
+            block = _Block(g, linear, weights, layer, num_heads, dim // num_heads, scales)
+            x, normed = _add_norm(g, weights, x, block.attend(normed), after[0])
+            x, normed = _add_norm(g, weights, x, block.think(normed), after[1])
+        _head(g, weights, normed)
         if is_watched:
             g.node("Concat", [g.node("Unsqueeze", [peak, g.ints(0)]) for peak in linear.peaks], out="peaks", axis=0)
             g.output("peaks", [len(linear.peaks)])
@@ -168,48 +173,52 @@ def count_layers(weights: Mapping[str, Float32]) -> int:
     return sum(name.startswith("gpt.gpt.h.") and name.endswith(".ln_1.weight") for name in weights)
 
 
-def _block(
-    g: Graph, linear: _Linear, weights: Mapping[str, Float32], layer: int, x: str, shape: str, num_heads: int, dim: int,
-    kv_scales: tuple[Float32, Float32] | None,
-) -> str:  # fmt: skip
-    """One pre-norm GPT-2 block on x [B * T, D]."""
-    at = f"gpt.gpt.h.{layer}"
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """The two branches of one pre-norm GPT-2 block, each on normed [B, T, D]."""
 
-    def project(y: str, name: str) -> str:
-        return linear(y, f"{at}.{name}", weights[f"{at}.{name}.weight"], weights[f"{at}.{name}.bias"])
+    graph: Graph
+    linear: _Linear
+    weights: Mapping[str, Float32]
+    layer: int
+    num_heads: int
+    head: int
+    kv_scales: tuple[Float32, Float32] | None
 
-    qkv = project(_norm(g, weights, x, f"{at}.ln_1"), "attn.c_attn")
-    attended = _attention(g, layer, g.node("Reshape", [qkv, shape]), num_heads, dim // num_heads, kv_scales)
-    x = g.node("Add", [x, project(g.node("Reshape", [attended, g.ints(-1, dim)]), "attn.c_proj")])
-    inner = g.node("Gelu", [project(_norm(g, weights, x, f"{at}.ln_2"), "mlp.c_fc")], approximate="tanh")
-    return g.node("Add", [x, project(inner, "mlp.c_proj")])
+    def attend(self, normed: str) -> str:
+        """Causal attention to what the rows hold, which it extends."""
+        g, layer = self.graph, self.layer
+        kind = TensorProto.FLOAT if self.kv_scales is None else TensorProto.INT8
+        shape: list[int | str] = ["B", self.num_heads, "M", self.head]
+        past = [g.input(f"p{part}{layer}", shape, kind) for part in "kv"]
+        inputs = [self._project(normed, "attn.c_attn"), "", "", *past, "last", "total"]
+        attributes = dict[str, int | str]()
+        if self.kv_scales is not None:
+            named = zip(("k_scale", "v_scale"), self.kv_scales, strict=True)
+            inputs += [""] * 5 + [g.const(f"{name}{layer}", scale) for name, scale in named]
+            attributes = {"k_quant_type": "PER_CHANNEL", "v_quant_type": "PER_CHANNEL", "kv_cache_bit_width": 8}
+        attended, *present = g.nodes(
+            "GroupQueryAttention", inputs, outs=[f"attended{layer}", f"qk{layer}", f"qv{layer}"], domain=MICROSOFT,
+            num_heads=self.num_heads, kv_num_heads=self.num_heads, **attributes,
+        )  # fmt: skip
+        for name in present:
+            g.output(name, shape, kind)
+        return self._project(attended, "attn.c_proj")
 
+    def think(self, normed: str) -> str:
+        """The feed-forward layers."""
+        inner = self.graph.node("Gelu", [self._project(normed, "mlp.c_fc")], approximate="tanh")
+        return self._project(inner, "mlp.c_proj")
 
-def _attention(
-    g: Graph, layer: int, qkv: str, num_heads: int, head: int, kv_scales: tuple[Float32, Float32] | None
-) -> str:
-    """Causal attention of qkv [B, T, 3 * D] and what the rows hold, which it extends; [B, T, D]."""
-    kind = TensorProto.FLOAT if kv_scales is None else TensorProto.INT8
-    shape: list[int | str] = ["B", num_heads, "M", head]
-    past = [g.input(f"p{part}{layer}", shape, kind) for part in "kv"]
-    inputs, attributes = [qkv, "", "", *past, "last", "total"], dict[str, int | str]()
-    if kv_scales is not None:
-        scales = [g.const(f"{part}_scale{layer}", scale) for part, scale in zip("kv", kv_scales, strict=True)]
-        inputs += [""] * 5 + scales
-        attributes = {"k_quant_type": "PER_CHANNEL", "v_quant_type": "PER_CHANNEL", "kv_cache_bit_width": 8}
-    attended, *present = g.nodes(
-        "GroupQueryAttention", inputs, outs=[f"attended{layer}", f"qk{layer}", f"qv{layer}"], domain=MICROSOFT,
-        num_heads=num_heads, kv_num_heads=num_heads, **attributes,
-    )  # fmt: skip
-    for name in present:
-        g.output(name, shape, kind)
-    return attended
+    def _project(self, x: str, name: str) -> str:
+        at = f"gpt.gpt.h.{self.layer}.{name}"
+        return self.linear(x, at, self.weights[f"{at}.weight"], self.weights[f"{at}.bias"])
 
 
 def _head(g: Graph, weights: Mapping[str, Float32], x: str) -> None:
-    """Final norms and audio head, fp32 (1 M of 379 M parameters), on the last position of x [B, T, D] only."""
+    """Second final norm and audio head, fp32 (1 M of 379 M parameters), on the last position of x [B, T, D] only."""
     last = g.node("Gather", [x, g.const("minus_one", np.array(-1, np.int64))], axis=1)
-    g_norm = _norm(g, weights, _norm(g, weights, last, "gpt.gpt.ln_f"), "gpt.final_norm", out="latents")
+    g_norm = _norm(g, weights, last, "gpt.final_norm", out="latents")
     head = g.const("gpt.mel_head.weight", np.ascontiguousarray(weights["gpt.mel_head.weight"].T))
     g.node(
         "Add",
@@ -223,7 +232,17 @@ def _head(g: Graph, weights: Mapping[str, Float32], x: str) -> None:
 
 def _norm(g: Graph, weights: Mapping[str, Float32], x: str, name: str, out: str | None = None) -> str:
     gain, bias = (g.const(f"{name}.{part}", weights[f"{name}.{part}"]) for part in ("weight", "bias"))
-    return g.node("LayerNormalization", [x, gain, bias], out=out, axis=-1, epsilon=1e-5)
+    return g.node("LayerNormalization", [x, gain, bias], out=out, axis=-1, epsilon=_EPSILON)
+
+
+def _add_norm(g: Graph, weights: Mapping[str, Float32], x: str, y: str, name: str) -> tuple[str, str]:
+    """x + y, and its layer norm."""
+    gain, bias = (g.const(f"{name}.{part}", weights[f"{name}.{part}"]) for part in ("weight", "bias"))
+    outs = [f"{name}.normed", "", "", f"{name}.sum"]
+    normed, _, _, total = g.nodes(
+        "SkipLayerNormalization", [x, y, gain, bias], outs=outs, domain=MICROSOFT, epsilon=_EPSILON
+    )
+    return total, normed
 
 
 __all__ = ["LINEARS", "OPERATORS", "count_layers", "quantize_blocks", "quantize_columns", "write_gpt"]
