@@ -52,13 +52,13 @@ def test_a_part_that_does_not_exist_names_those_that_do() -> None:
         plan(skip=["sleep"])
 
 
-def test_all_rows_of_a_cpu_are_its_three_graphs_and_torch() -> None:
+def test_all_rows_of_a_cpu_are_its_four_graphs_and_torch() -> None:
     choices = list(candidates(ModelChoice(name="m", vocoder="onnxruntime-fp32"), "cpu"))
     assert [(choice.backend, choice.precision) for choice in choices] == [
-        ("onnx", "int8-row"), ("onnx", "int8-block"), ("onnx", "fp32"), ("torch", "fp32"),
+        ("onnx", "int8-static"), ("onnx", "int8-row"), ("onnx", "int8-block"), ("onnx", "fp32"), ("torch", "fp32"),
     ]  # fmt: skip
     assert {choice.name for choice in choices} == {"m"}
-    assert {choice.vocoder for choice in choices[:3]} == {"onnxruntime-fp32"}
+    assert {choice.vocoder for choice in choices[:4]} == {"onnxruntime-fp32"}
 
 
 def test_a_gpus_rows_differ_in_its_options() -> None:
@@ -87,7 +87,8 @@ def test_a_whole_benchmark_of_the_tiny_model_against_stock(
     assert cli.main(["bench", *flags, *files]) == 0
     report = json.loads((tmp_path / "b.json").read_text(encoding="utf-8"))
     labels = [(row["backend"], row["precision"].split(",")[0]) for row in report["rows"]]
-    assert sorted(labels) == [("onnx", "fp32"), ("onnx", "int8-block"), ("onnx", "int8-row"), ("torch", "fp32")]
+    graphs = [("onnx", precision) for precision in ("fp32", "int8-block", "int8-row", "int8-static")]
+    assert sorted(labels) == [*graphs, ("torch", "fp32")]
     assert report["ratio"]["total_per_audio_second"] > 1 and report["ratio"]["first_chunk"] > 1
     assert {row["audio_s"] for row in report["rows"]} == {report["rows"][0]["audio_s"]}
     assert abs(report["stock"]["audio_s"] - report["rows"][0]["audio_s"]) < 0.1

@@ -120,7 +120,7 @@ def measure(plan: Plan, say: Say) -> Report:
 def candidates(choice: ModelChoice, device: str) -> Iterator[ModelChoice]:
     """What can be tried on a device besides the configuration that was asked for."""
     if device == "cpu":
-        for precision in ("int8-row", "int8-block", "fp32"):
+        for precision in ("int8-static", "int8-row", "int8-block", "fp32"):
             yield replace(choice, backend="onnx", precision=precision)
         yield replace(choice, backend="torch", precision="fp32", vocoder="auto")
         return
