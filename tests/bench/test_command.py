@@ -93,10 +93,10 @@ def test_a_whole_benchmark_of_the_tiny_model_against_stock(
     assert {row["audio_s"] for row in report["rows"]} == {report["rows"][0]["audio_s"]}
     assert abs(report["stock"]["audio_s"] - report["rows"][0]["audio_s"]) < 0.1
     assert [row["n"] for row in report["streams"]] == [1, 2]
-    assert len(report["parities"]) == 3 and all(found["is_good"] for found in report["parities"])
+    assert len(report["parities"]) == 4 and all(found["is_good"] for found in report["parities"])
     assert report["cancel_to_idle_ms"]["max_steps_after"] <= 1
     assert report["length_cost"]["ratio"] < 6  # linear is 4; one run on a busy machine
-    assert len(report["memory"]) == 4 and all(row["peak_mb"] >= row["loaded_mb"] * 0.99 for row in report["memory"])
+    assert len(report["memory"]) == 5 and all(row["peak_mb"] >= row["loaded_mb"] * 0.99 for row in report["memory"])
     page = (tmp_path / "docs" / "benchmarks.md").read_text(encoding="utf-8")
     assert str(tmp_path) not in page and "published article" in page
     assert (tmp_path / "docs" / "benchmarks.png").stat().st_size > 10_000
