@@ -176,5 +176,5 @@ async def one_call(calls: Calls, exchange: object) -> None:
 def left(process: psutil.Process) -> tuple[int, int, int, int]:
     gc.collect()
     threads = [thread for thread in threading.enumerate() if not thread.name.startswith("asyncio_")]
-    peers = sum(isinstance(thing, Peer) for thing in gc.get_objects())
+    peers = sum(type(thing) is Peer for thing in gc.get_objects())
     return len(threads), len(asyncio.all_tasks()), len(process.net_connections("inet")), peers

@@ -14,6 +14,7 @@ from pathlib import Path
 from xtts_rtc.model.onnx.vocoder import open_vocoder
 
 faulthandler.enable()
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background ignores it
 first, second = (open_vocoder(Path(sys.argv[1]), "openvino-fp32", num_threads=1) for _ in range(2))
 for vocoder in (first, second):
     vocoder.warm(int(sys.argv[2]))
