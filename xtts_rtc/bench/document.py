@@ -27,7 +27,10 @@ def _opening(report: Report, chart: str) -> str:
     kinds = {"random-full": "random numbers in the published sizes", "random-tiny": "random numbers in tiny sizes"}
     model = f"The model is `{report.model}`."
     if report.model in kinds:
-        model = f"The weights are {kinds[report.model]}; speed does not depend on their values."
+        model = (
+            f"The weights are {kinds[report.model]}. Which operator and vocoder are exact enough for a model, and so its"
+            " speed, is found out on its own weights."
+        )
     return (
         f"# Benchmarks\n\nWritten by `xtts-rtc bench` {report.version} on {report.date}; do not edit. {model}"
         " Every side says the same number of tokens for the"
