@@ -28,8 +28,8 @@ def _opening(report: Report, chart: str) -> str:
     model = f"The model is `{report.model}`."
     if report.model in kinds:
         model = (
-            f"The weights are {kinds[report.model]}. Which operator and vocoder are exact enough for a model, and so its"
-            " speed, is found out on its own weights."
+            f"The weights are {kinds[report.model]}. Which operator and vocoder are exact enough for a model, and so"
+            " its speed, is found out on its own weights."
         )
     return (
         f"# Benchmarks\n\nWritten by `xtts-rtc bench` {report.version} on {report.date}; do not edit. {model}"
