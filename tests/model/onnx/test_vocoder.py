@@ -13,10 +13,11 @@ import pytest
 from xtts_rtc.errors import ConfigError, MissingExtra
 from xtts_rtc.model.onnx import vocoder as module
 from xtts_rtc.model.onnx.sessions import open_session
-from xtts_rtc.model.onnx.vocoder import MAX_FRAMES, Trial, best_of, choose_vocoder, open_vocoder
+from xtts_rtc.model.onnx.vocoder import HEAD_FRAMES, Trial, best_of, choose_vocoder, open_vocoder
 from xtts_rtc.model.window import CONTEXT_FRAMES, Window
 from xtts_rtc.types import FRAME_SAMPLES, Float32
 
+MAX_FRAMES = HEAD_FRAMES[-1]
 needs_openvino = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="openvino is an extra")
 
 

@@ -40,11 +40,10 @@ WORTH = 1.15
 """How many times faster a less exact vocoder must be: bf16 also starts slower (2.3 s of warming against 1.2 s)."""
 HEAD_FRAMES = (32, 40, 48, 64, 80, 104, 128, 160)
 """Lengths OpenVINO is given: one it has not seen costs it 0.3 s (32 frames) to 1 s (160). With 26 frames of
-context they are the windows of a first chunk of up to 7 tokens, and of 3, 5, 8, 12, 17, 23 and 30 tokens."""
+context they are the windows of a first chunk of up to 7 tokens, and of 3, 5, 8, 12, 17, 23 and 30 tokens. Longer
+windows are decoded in pieces."""
 REST_FRAMES = (18, 22, 28, 40, 58, 80, 106, 136)
 """The same windows behind the head."""
-MAX_FRAMES = HEAD_FRAMES[-1]
-"""Longer windows are decoded in pieces."""
 
 _WARMING_ORDER = (3, 0, 1, 7, 2, 5, 4, 6)
 """Enough to begin with, then what helps most; until all are warm the next longer one is used."""
@@ -324,7 +323,6 @@ def _best_s(vocoder: Vocoder, window: Window, speaker: Float32, clock: Callable[
 
 __all__ = [
     "HEAD_FRAMES",
-    "MAX_FRAMES",
     "MIN_SNR_DB",
     "REST_FRAMES",
     "TRIAL_FRAMES",
