@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
+from starlette.routing import Route
 
 from xtts_rtc.api import Engine
 from xtts_rtc.app import create_server, listen
@@ -77,12 +78,17 @@ NO_GUARDS = Guards()
 
 @contextlib.asynccontextmanager
 async def serving(
-    engine: Engine, *, port: int = 0, api_key: str | None = None, guards: Guards = NO_GUARDS
+    engine: Engine,
+    *,
+    port: int = 0,
+    api_key: str | None = None,
+    guards: Guards = NO_GUARDS,
+    front: Sequence[Route] | None = None,
 ) -> AsyncIterator[int]:
     """The engine server on 127.0.0.1, in this event loop; gives its port."""
     listener = listen("127.0.0.1", port)
     guards = replace(guards, keys=KeyRing({"default": api_key})) if api_key else guards
-    server = create_server(engine, guards=guards)
+    server = create_server(engine, guards=guards, front=front)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         while not server.started:

@@ -16,9 +16,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from xtts_rtc.errors import EngineUnavailable, VoiceError, XttsRtcError
+from xtts_rtc.errors import EngineUnavailable, MissingExtra, UnknownLanguage, VoiceError, XttsRtcError
 from xtts_rtc.metrics import Metrics
-from xtts_rtc.types import OUTPUT_HZ, Backend, EngineStatus, SamplingParams, Speech, StreamRequest
+from xtts_rtc.types import LANGUAGES, OUTPUT_HZ, Backend, EngineStatus, SamplingParams, Speech, StreamRequest
 
 if TYPE_CHECKING:
     from xtts_rtc.client import SpeechClient
@@ -157,6 +157,10 @@ class Engine(ABC):
         EngineUnavailable here or, on a server, from the iteration.
         """
 
+    def languages(self) -> list[str]:
+        """Those that `open` takes; of an engine on a server all that there are, until it refuses one."""
+        return list(LANGUAGES)
+
     @abstractmethod
     async def voices(self) -> list[str]:
         """The ids of the voices, sorted."""
@@ -256,6 +260,16 @@ class _LocalEngine(Engine):
             raise
         self._speeches = {other for other in self._speeches if not other.is_idle} | {speech}
         return speech
+
+    def languages(self) -> list[str]:
+        return [language for language in LANGUAGES if self._speaks(language)]
+
+    def _speaks(self, language: str) -> bool:
+        try:
+            self._make_segmenter(language)
+        except (UnknownLanguage, MissingExtra):
+            return False
+        return True
 
     async def voices(self) -> list[str]:
         return sorted(self._voices())

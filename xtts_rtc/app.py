@@ -14,7 +14,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib import metadata
@@ -24,6 +24,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 from starlette.middleware import Middleware
+from starlette.routing import Route
 
 from xtts_rtc.api import Engine
 from xtts_rtc.errors import ConfigError
@@ -34,11 +35,10 @@ from xtts_rtc.guard.keys import KeyRing, can_be_sent
 from xtts_rtc.http_answer import ERROR_HANDLERS
 from xtts_rtc.metrics import Metrics
 from xtts_rtc.settings import Settings
-from xtts_rtc.transports.docs import docs_routes
 from xtts_rtc.transports.health_api import health_routes
 from xtts_rtc.transports.metrics_api import CountRequests, metrics_route
 from xtts_rtc.transports.openai_api import OpenAIErrors, openai_router
-from xtts_rtc.transports.page import page_routes
+from xtts_rtc.transports.pages import page_routes
 from xtts_rtc.transports.tts_api import tts_router
 from xtts_rtc.transports.voices_api import voices_router
 from xtts_rtc.transports.ws_api import speech_route
@@ -86,11 +86,16 @@ def guards_of(settings: Settings) -> Guards:
 
 
 def create_app(
-    engine: Engine, *, guards: Guards | None = None, output_dir: Path | None = DEFAULT_OUTPUT_DIR
+    engine: Engine,
+    *,
+    guards: Guards | None = None,
+    output_dir: Path | None = DEFAULT_OUTPUT_DIR,
+    front: Sequence[Route] | None = None,
 ) -> FastAPI:
     """The routes behind their guards. The engine stays the caller's.
 
-    output_dir: where `/tts` keeps a file for who asks for JSON; None: it keeps none.
+    output_dir: where `/tts` keeps a file for who asks for JSON; None: it keeps none. front: the page at `/` and
+    what it needs beside the API; None is the page that speaks a text.
     """
     guards = guards or Guards()
     gate = engine if isinstance(engine, GatedEngine) else _gate(guards, engine)
@@ -106,7 +111,8 @@ def create_app(
     app.include_router(tts_router(gate, output_dir=output_dir))
     app.include_router(openai_router(gate))
     app.include_router(voices_router(gate, may_change=guards.may_change_voices, max_clip_bytes=guards.max_upload_bytes))
-    app.router.routes += [speech_route(gate), *health_routes(gate), metrics_route(gate), *page_routes(), *docs_routes()]
+    app.router.routes += [speech_route(gate), *health_routes(gate), metrics_route(gate)]
+    app.router.routes += [*(page_routes("page", "/") if front is None else front), *page_routes("docs", "/docs")]
     return app
 
 
@@ -115,12 +121,16 @@ def _gate(guards: Guards, engine: Engine | None = None) -> GatedEngine:
 
 
 def create_server(
-    engine: Engine, *, guards: Guards | None = None, output_dir: Path | None = DEFAULT_OUTPUT_DIR
+    engine: Engine,
+    *,
+    guards: Guards | None = None,
+    output_dir: Path | None = DEFAULT_OUTPUT_DIR,
+    front: Sequence[Route] | None = None,
 ) -> uvicorn.Server:
-    """A server for sockets from `listen`; ``await server.serve(sockets=[...])`` runs it."""
+    """A server for sockets from `listen`; ``await server.serve(sockets=[...])`` runs it. The rest as `create_app`."""
     guards = guards or Guards()
     config = uvicorn.Config(
-        create_app(engine, guards=guards, output_dir=output_dir),
+        create_app(engine, guards=guards, output_dir=output_dir, front=front),
         http=guarded_protocol(
             header_s=guards.header_s, unread_s=guards.unread_s, max_connections=guards.max_connections
         ),

@@ -19,9 +19,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tests.fakes import serving
-from xtts_rtc import app
 from xtts_rtc.api import Engine
-from xtts_rtc.transports.page import page_routes
+from xtts_rtc.transports.pages import page_routes
 from xtts_rtc.types import Float32
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ def _routes_with_recorder() -> list[Route]:
     async def answer(request: Request) -> Response:
         return Response(recorder, media_type="text/javascript")
 
-    return [*page_routes(), Route("/page/recorder.mjs", answer)]
+    return [*page_routes("page", "/"), Route("/page/recorder.mjs", answer)]
 
 
 @contextlib.contextmanager
@@ -69,9 +68,8 @@ def background(make_engine: Callable[[], Engine], *, api_key: str | None = None,
 
     async def run() -> None:
         stop = asyncio.Event()
-        app.page_routes, plain = _routes_with_recorder, app.page_routes
-        async with make_engine() as engine, serving(engine, port=port, api_key=api_key) as taken:
-            app.page_routes = plain
+        front = _routes_with_recorder()
+        async with make_engine() as engine, serving(engine, port=port, api_key=api_key, front=front) as taken:
             found.extend([taken, asyncio.get_running_loop(), stop])
             started.set()
             await stop.wait()

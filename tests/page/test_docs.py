@@ -11,10 +11,12 @@ import pytest
 from tests.fakes import tone_engine
 from tests.page.conftest import background
 from xtts_rtc.engine.tone import ToneBackend
-from xtts_rtc.transports.docs import DOCS_FOLDER
+from xtts_rtc.transports.pages import ASSETS
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
+
+DOCS_FOLDER = ASSETS / "docs"
 
 
 def test_the_page_names_no_other_host_and_no_inline_script_or_style() -> None:

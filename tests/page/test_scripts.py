@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from xtts_rtc.transports.page import PAGE_FOLDER
+from xtts_rtc.transports.pages import ASSETS
 
 FOLDER = Path(__file__).parent
+PAGE_FOLDER = ASSETS / "page"
 TEXT_PAIRS = [
     ("ink", "ground"), ("ink", "card"), ("soft", "card"), ("soft", "ground"), ("ink", "field"), ("soft", "none"),
     ("accent-ink", "accent"), ("stop-ink", "stop"), ("problem-ink", "problem"),

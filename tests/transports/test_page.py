@@ -11,10 +11,11 @@ from xtts_rtc.app import create_app
 from xtts_rtc.engine.tone import ToneBackend
 from xtts_rtc.guard.guards import Guards
 from xtts_rtc.guard.keys import KeyRing
-from xtts_rtc.transports.page import CONTENT_TYPES, PAGE_FOLDER, page_routes
+from xtts_rtc.transports.pages import ASSETS, CONTENT_TYPES, page_routes
 from xtts_rtc.types import LANGUAGES
 
-PATHS = [route.path for route in page_routes()]
+PAGE_FOLDER = ASSETS / "page"
+PATHS = [route.path for route in page_routes("page", "/")]
 
 
 @pytest.fixture

@@ -75,6 +75,9 @@ class GatedEngine(Engine):
         self._speeches.add(gated)
         return gated
 
+    def languages(self) -> list[str]:
+        return self._behind().languages()
+
     async def voices(self) -> list[str]:
         return await self._behind().voices()
 
