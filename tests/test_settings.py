@@ -3,10 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
-from xtts_rtc import settings as settings_module
 from xtts_rtc.errors import ConfigError, MissingExtra
-from xtts_rtc.settings import VARIABLES, Settings, Values, load_settings
+from xtts_rtc.settings import VARIABLES, Settings, Values, load_settings, loading
 from xtts_rtc.types import LANGUAGES, SamplingParams
 
 
@@ -60,15 +60,19 @@ def test_every_variable_reaches_its_option(name: str) -> None:
     text |= {"XTTS_PRECISION": "fp32", "XTTS_VOCODER": "openvino-bf16", "XTTS_LOG_FORMAT": "json"}
     text |= {name: "7.5" for name in VARIABLES if name.endswith("_S")}
     text |= {name: "5000" for name in VARIABLES if name.endswith("_BYTES")}
+    text |= {"OPENAI_BASE_URL": "http://127.0.0.1:1/v1", "XTTS_MAX_CALLS": "3", "XTTS_STUN_URL": "stun:a.example"}
     text |= {"XTTS_MAX_STREAMS_PER_KEY": "2", "XTTS_MAX_CONNECTIONS": "9", "XTTS_CORS_ORIGINS": "https://a.example"}
     switches = ("XTTS_HALF", "XTTS_COMPILE", "XTTS_DEEPSPEED", "COQUI_TOS_AGREED")
     value = "1" if name in switches else text.get(name, "given")
-    settings = load_settings(environ={name: value}, dotenv=None, must_be_possible=False)
+    turn = {"XTTS_TURN_URL": "turn:a.example", "XTTS_TURN_USERNAME": "anna", "XTTS_TURN_CREDENTIAL": "s3cret"}
+    others = {other: value for other, value in turn.items() if name.startswith("XTTS_TURN")}
+    value = others.get(name, value)
+    settings = load_settings(environ={**others, name: value}, dotenv=None, must_be_possible=False)
     section, key = VARIABLES[name]
     found = getattr(getattr(settings, section), key)
     assert found != getattr(getattr(load(), section), key)
-    if name == "XTTS_API_KEY":
-        assert found.get_secret_value() == "given"
+    if isinstance(found, SecretStr):
+        assert found.get_secret_value() == value
     elif name == "XTTS_CORS_ORIGINS":
         assert found == (value,)
     elif name not in switches:
@@ -88,12 +92,21 @@ def test_an_empty_variable_counts_as_absent() -> None:
     assert load(XTTS_URL="", XTTS_MAX_STREAMS="").server.url is None
 
 
-def test_the_key_is_in_no_repr_and_no_error() -> None:
-    settings = load(XTTS_API_KEY="s3cret-key")
-    assert "s3cret" not in f"{settings!r} {settings} {settings.server!r}"
-    with pytest.raises(ConfigError) as caught:
-        load(yaml="server: {api_key: [s3cret-key]}")
-    assert "s3cret" not in str(caught.value)
+@pytest.mark.parametrize(
+    ("variable", "section", "key"),
+    [
+        ("XTTS_API_KEY", "server", "api_key"),
+        ("OPENAI_API_KEY", "agent", "llm_key"),
+        ("XTTS_TURN_CREDENTIAL", "webrtc", "turn_credential"),
+    ],
+)
+def test_a_secret_is_in_no_repr_and_no_error(variable: str, section: str, key: str) -> None:
+    settings = load(**{variable: "s3cret-key"})
+    assert "s3cret" not in f"{settings!r} {settings} {getattr(settings, section)!r}"
+    for yaml in (f"{section}: {{{key}: [s3cret-key]}}", f"{section}: {{{key}: s3cret-key, {key}x: s3cret-key}}"):
+        with pytest.raises(ConfigError) as caught:
+            load(yaml=yaml)
+        assert "s3cret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -114,6 +127,18 @@ def test_the_key_is_in_no_repr_and_no_error() -> None:
         ("server: {port: 70000}", "less than or equal to 65535"),
         ("server: {url: ftp://x}", "it must be http(s):// or ws(s)://"),
         ("sampling: {temperature: 9}", "temperature is 9.0; it must be over 0 and at most 2"),
+        ("agent: {greeting: 3}", "agent.greeting: input should be a valid string"),
+        ("agent: {instructions: ''}", "agent.instructions: string should have at least 1 character"),
+        ("agent: {instruction: x}", "unknown key agent.instruction; did you mean instructions?"),
+        ("agent: {llm_url: localhost}", "agent.llm_url: it must be http(s):// and a host"),
+        ("agent: {interrupt_after_s: 0}", "greater than or equal to 0.05"),
+        ("agent: {answer_after_s: 3.0}", "agent: answer_latest_s must be at least answer_after_s, which is 3"),
+        ("webrtc: {max_calls: 0}", "webrtc.max_calls: input should be greater than or equal to 1"),
+        ("webrtc: {stun_url: 'http://a'}", "webrtc.stun_url: it must be as stun:host:port"),
+        ("webrtc: {turn_url: 'turns:a?transport=udp'}", "webrtc.turn_url: it must be as turn:host:port?transport=udp"),
+        ("webrtc: {turn_url: 'turn:a'}", "webrtc: turn_url wants turn_username and turn_credential"),
+        ("webrtc: {tls_cert: a.pem}", "webrtc: tls_cert and tls_key are files that belong together"),
+        ("webrtc: {addresses: [10.0.0]}", "'10.0.0' does not appear to be an IPv4 or IPv6 address"),
         ("engine: 3", "config.yaml: engine: "),
         ("[1, 2]", "config.yaml must hold sections"),
         ("engine: [", "config.yaml, line 1 is not YAML"),
@@ -165,7 +190,7 @@ def test_settings_are_frozen() -> None:
 
 
 def test_a_package_that_is_not_there_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings_module, "find_spec", lambda name: None)
+    monkeypatch.setattr(loading, "find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match=r"xtts-rtc\[deepspeed\]"):
         load(XTTS_DEEPSPEED="1")
     with pytest.raises(MissingExtra, match=r"xtts-rtc\[torch\]"):
