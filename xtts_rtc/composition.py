@@ -1,13 +1,17 @@
-"""Options to an engine, and to who answers the phone with it: where the options of `Settings` find their way."""
+"""Options to an engine, and to who takes calls with it: where the options of `Settings` find their way."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING
 
 from xtts_rtc.api import Engine
 from xtts_rtc.metrics import Metrics
 from xtts_rtc.settings import Settings
+
+if TYPE_CHECKING:
+    from xtts_rtc.transports.webrtc import Calls, Peer
 
 _LAST_WORDS_S = 2.0
 """What the lines may still send of speech that was made, once the server goes down."""
@@ -62,4 +66,22 @@ def phone_of(settings: Settings) -> Callable[[Engine], AbstractAsyncContextManag
     return lambda engine: answering(engine, announcer, host=host, port=port, limits=limits, grace_s=_LAST_WORDS_S)
 
 
-__all__ = ["engine_of", "phone_of"]
+def calls_of(settings: Settings, on_call: Callable[[Peer], Awaitable[None]]) -> Calls:
+    """WebRTC lines on which `on_call` talks, to be opened with ``async with``."""
+    from xtts_rtc.transports.webrtc import Calls, IceOptions, IceServer
+
+    webrtc = settings.webrtc
+    servers = [IceServer(webrtc.stun_url)] if webrtc.stun_url else []
+    if webrtc.turn_url and webrtc.turn_credential:
+        servers.append(IceServer(webrtc.turn_url, webrtc.turn_username, webrtc.turn_credential.get_secret_value()))
+    return Calls(
+        on_call,
+        max_calls=webrtc.max_calls,
+        ice=IceOptions(addresses=webrtc.addresses or None, servers=tuple(servers)),
+        connect_s=webrtc.connect_s,
+        silence_s=webrtc.silent_s,
+        max_call_s=webrtc.longest_s,
+    )
+
+
+__all__ = ["calls_of", "engine_of", "phone_of"]

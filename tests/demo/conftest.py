@@ -69,10 +69,12 @@ async def scripted_kit(engine: Engine, *answers: str) -> AsyncIterator[tuple[Kit
 
 
 @contextlib.asynccontextmanager
-async def line_to(kit: Kit, *, greeting: str = "", max_calls: int = 4) -> AsyncIterator[tuple[Calls, Exchange]]:
-    async with Calls(
-        partial(converse, kit, greeting=greeting), ice=IceOptions(addresses=("127.0.0.1",)), max_calls=max_calls
-    ) as calls:
+async def line_to(
+    kit: Kit, *, greeting: str = "", max_calls: int = 4, idle_s: float | None = None
+) -> AsyncIterator[tuple[Calls, Exchange]]:
+    kit.agent = kit.agent.model_copy(update={"greeting": greeting})
+    talk = partial(converse, kit, idle_s=idle_s)
+    async with Calls(talk, ice=IceOptions(addresses=("127.0.0.1",)), max_calls=max_calls) as calls:
 
         async def exchange(offer: str) -> str:
             return (await calls.answer(offer, is_local=True))[1]

@@ -18,6 +18,7 @@ from xtts_rtc.demo.llm import load_llm
 from xtts_rtc.demo.phone import Phone, phoning
 from xtts_rtc.demo.recogniser import Recogniser, share_heard, words
 from xtts_rtc.engine.tone import ToneBackend
+from xtts_rtc.settings import AgentSettings
 from xtts_rtc.transports.webrtc import Calls, Peer
 
 pytestmark = [pytest.mark.net, pytest.mark.slow]
@@ -129,7 +130,7 @@ async def test_a_caller_who_speaks_up_is_heard_and_the_old_answer_is_gone(
 async def test_the_packaged_language_model_answers(embedded_engine: Engine, recogniser: Recogniser) -> None:
     pytest.importorskip("xllamacpp")
     async with scripted_kit(embedded_engine, "") as (kit, _):
-        kit.brain = await asyncio.to_thread(load_llm, 1, {})
+        kit.brain = await asyncio.to_thread(load_llm, AgentSettings(), 1)
         async with line_to(kit, greeting="Hello there.") as (_, exchange), phoning(exchange) as phone:
             greeted = await phone.until_event("said")
             assert greeted["text"] == "Hello there."
@@ -140,6 +141,19 @@ async def test_the_packaged_language_model_answers(embedded_engine: Engine, reco
             heard = recogniser.words(phone.pcm(first - 0.1, last + 0.1), HZ)
     assert kit.brain.name == "SmolLM2-135M"
     assert share_heard(words(said["text"]), heard) >= 0.6, said["text"]
+
+
+async def test_an_agent_with_whom_nobody_speaks_says_so_and_hangs_up() -> None:
+    tone = ToneBackend(max_streams=4, max_ahead_s=3.0)
+    async with tone_engine(tone) as engine, scripted_kit(engine, ANSWER) as (kit, _):
+        async with line_to(kit, greeting="Hello.", idle_s=0.5) as (calls, exchange), phoning(exchange) as phone:
+            greeted = await phone.until_event("said")
+            ended = await phone.until_event("ended", since=greeted["at"])
+            async with asyncio.timeout(5):
+                while calls.num_calls:
+                    await asyncio.sleep(0.01)
+    tone.close()
+    assert ended["reason"] == "idle"
 
 
 async def test_ten_calls_one_after_another_and_four_at_once_leave_nothing_behind(

@@ -1,14 +1,13 @@
 """The language model of the demo: any OpenAI-compatible one, or a small one that came inside a package.
 
-With OPENAI_API_KEY (and OPENAI_BASE_URL, OPENAI_MODEL) set it is that; otherwise SmolLM2-135M runs in this
-process, behind its own HTTP server on 127.0.0.1, so that both are spoken to in the same way.
+With a url or a key in the settings of the agent it is that; otherwise SmolLM2-135M runs in this process, behind
+its own HTTP server on 127.0.0.1, so that both are spoken to in the same way.
 """
 
 from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,8 +17,9 @@ from livekit.agents import llm
 
 from livekit.plugins import openai
 from xtts_rtc.errors import MissingExtra
+from xtts_rtc.settings import AgentSettings
 
-DEFAULT_MODEL = "gpt-4.1-mini"
+_OPENAI_URL = "https://api.openai.com/v1"
 _CONTEXT_TOKENS = 2_048
 _MAX_REPLY_TOKENS = 90
 _TEMPERATURE = 0.2
@@ -38,17 +38,17 @@ class LanguageModel:
         self._server = None  # its destructor stops the HTTP server and frees the model
 
 
-def load_llm(num_calls: int, environ: Mapping[str, str] = os.environ, *, instructions: str = "") -> LanguageModel:
+def load_llm(agent: AgentSettings, num_calls: int) -> LanguageModel:
     """The configured model, or the packaged one for `num_calls` at once; the latter blocks a second.
 
     What every conversation begins with is read once now, so that the first answer is not the slowest.
     Raises MissingExtra when neither is there.
     """
-    if environ.get("OPENAI_API_KEY") or environ.get("OPENAI_BASE_URL"):
-        name = environ.get("OPENAI_MODEL") or DEFAULT_MODEL
-        url, key = environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1", environ.get("OPENAI_API_KEY")
-        return LanguageModel(openai.LLM(model=name, base_url=url, api_key=key or "none"), name)
-    return _packaged(num_calls, instructions)
+    if agent.llm_url or agent.llm_key:
+        key = agent.llm_key.get_secret_value() if agent.llm_key else "none"
+        model = openai.LLM(model=agent.llm_model, base_url=agent.llm_url or _OPENAI_URL, api_key=key)
+        return LanguageModel(model, agent.llm_model)
+    return _packaged(num_calls, agent.instructions)
 
 
 def _packaged(num_calls: int, instructions: str) -> LanguageModel:
@@ -87,4 +87,4 @@ def _packaged(num_calls: int, instructions: str) -> LanguageModel:
     return LanguageModel(model, "SmolLM2-135M", server)
 
 
-__all__ = ["DEFAULT_MODEL", "LanguageModel", "load_llm"]
+__all__ = ["LanguageModel", "load_llm"]

@@ -18,17 +18,8 @@ from xtts_rtc.api import Engine
 from xtts_rtc.demo.llm import LanguageModel, load_llm
 from xtts_rtc.demo.stt import MoonshineSTT
 from xtts_rtc.demo.turns import Marks, TurnClock
-from xtts_rtc.settings import SamplingSettings, Settings, VoiceSettings
+from xtts_rtc.settings import AgentSettings, SamplingSettings, Settings, VoiceSettings
 from xtts_rtc.text.segmenter import Segmenter
-
-INSTRUCTIONS = (
-    "You are a friendly voice assistant on the phone. Answer in one or two short, plain sentences. "
-    "No lists, no emoji, no markup."
-)
-GREETING = "Hello! Ask me anything, and stop me whenever you like."
-_PAUSE_S = 0.12
-"""The caller's voice must last so long before the agent holds its tongue; it goes on if nothing was said."""
-_RESUME_S = 1.0
 
 
 @dataclass(slots=True)
@@ -41,6 +32,7 @@ class Kit:
     activity: inference.VAD
     voices: VoiceSettings
     sampling: SamplingSettings
+    agent: AgentSettings = AgentSettings()
 
     async def aclose(self) -> None:
         await self.ears.aclose()
@@ -52,19 +44,24 @@ def load_kit(settings: Settings, engine: Engine, *, num_calls: int = 4) -> Kit:
     return Kit(
         engine,
         MoonshineSTT(),
-        load_llm(num_calls, instructions=INSTRUCTIONS),
-        inference.VAD(min_silence_duration=0.3),
+        load_llm(settings.agent, num_calls),
+        inference.VAD(min_silence_duration=settings.agent.pause_s),
         settings.voices,
         settings.sampling,
+        settings.agent,
     )
 
 
-def build_session(kit: Kit, *, voice: str | None = None, language: str | None = None) -> AgentSession[None]:
+def build_session(
+    kit: Kit, *, voice: str | None = None, language: str | None = None, idle_s: float | None = None
+) -> AgentSession[None]:
     """A session that listens, thinks and speaks; give it inputs and outputs, or a room, and start it.
 
-    It pauses when somebody has spoken for an eighth of a second, and goes on if that was nothing. Its TTS
-    has no engine of its own: closing the session closes no model.
+    It pauses when somebody speaks up, and goes on if that was nothing. After `idle_s` seconds in which neither
+    side has spoken it says that its user is "away". Its TTS has no engine of its own: closing the session closes
+    no model.
     """
+    agent = kit.agent
     tts = xtts.TTS(
         voice=voice or kit.voices.voice,
         language=language or kit.voices.language,
@@ -78,15 +75,16 @@ def build_session(kit: Kit, *, voice: str | None = None, language: str | None = 
         tts=tts,
         turn_handling={
             "turn_detection": "vad",
-            "endpointing": {"min_delay": 0.4, "max_delay": 2.0},
+            "endpointing": {"min_delay": agent.answer_after_s, "max_delay": agent.answer_latest_s},
             "interruption": {
+                "enabled": agent.is_interruptible,
                 "mode": "vad",  # the other one asks a cloud service
-                "min_duration": _PAUSE_S,
-                "false_interruption_timeout": _RESUME_S,
+                "min_duration": agent.interrupt_after_s,
+                "false_interruption_timeout": agent.resume_after_s,
             },
         },
         aec_warmup_duration=None,  # the first sentence may be interrupted too
-        user_away_timeout=None,
+        user_away_timeout=idle_s,
         session_close_transcript_timeout=0.0,
     )
 
@@ -98,7 +96,7 @@ class Conversation(Agent):
         self,
         language: str,
         *,
-        instructions: str = INSTRUCTIONS,
+        instructions: str,
         on_written: Callable[[str], None] = lambda text: None,
     ) -> None:
         super().__init__(instructions=instructions)
@@ -144,4 +142,4 @@ def _content(chunk: Any) -> str | None:
     return delta.content if delta else None
 
 
-__all__ = ["GREETING", "INSTRUCTIONS", "Conversation", "Kit", "build_session", "load_kit"]
+__all__ = ["Conversation", "Kit", "build_session", "load_kit"]
