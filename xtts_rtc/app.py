@@ -163,6 +163,21 @@ def listen(host: str = DEFAULT_HOST, port: int = DEFAULT_PORT) -> socket.socket:
     return listener
 
 
+def guards_at(listener: socket.socket, guards: Guards) -> Guards:
+    """The same for this address: without keys, one that others reach too lets nobody change the voices, with a
+    warning in the log, and one on the loopback is for pages of this machine only.
+    """
+    is_local = ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
+    if guards.keys:
+        return guards
+    if not is_local:
+        _log.warning(
+            "everybody who reaches %s can speak here: set XTTS_API_KEY or XTTS_API_KEYS_FILE, or listen on %s;"
+            " without a key voices cannot be uploaded or deleted", listener.getsockname()[0], DEFAULT_HOST,
+        )  # fmt: skip
+    return replace(guards, is_local=is_local, may_change_voices=guards.may_change_voices and is_local)
+
+
 async def serve(
     load: Callable[[Metrics], Engine],
     *,
@@ -184,14 +199,7 @@ async def serve(
     """
     guards = guards or Guards()
     listener = listen(host, port)
-    is_local = ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
-    guards = replace(guards, is_local=is_local and not guards.keys)
-    if not guards.keys and not is_local:
-        _log.warning(
-            "everybody who reaches %s can speak here: set XTTS_API_KEY or XTTS_API_KEYS_FILE, or listen on %s;"
-            " without a key voices cannot be uploaded or deleted", host, DEFAULT_HOST,
-        )  # fmt: skip
-        guards = replace(guards, may_change_voices=False)
+    guards = guards_at(listener, guards)
     gate = _gate(guards)
     _log.info("listening on %s port %d", *listener.getsockname()[:2])
     life = _Life(create_server(gate, guards=guards, output_dir=output_dir), gate, grace_s)
@@ -294,6 +302,7 @@ __all__ = [
     "DEFAULT_PORT",
     "create_app",
     "create_server",
+    "guards_at",
     "guards_of",
     "listen",
     "serve",

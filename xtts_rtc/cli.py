@@ -25,6 +25,7 @@ from xtts_rtc.settings import Settings, load_settings
 from xtts_rtc.types import LANGUAGES
 
 _FAILED, _WRONG_USAGE, _INTERRUPTED = 1, 2, 130
+AGENT_CONFIG = Path("configs/agent.yaml")
 _SERVE_FLAGS: tuple[tuple[str, Callable[[str], object], str, str], ...] = (
     ("api-keys-file", Path, "FILE", "keys with names, a line NAME:KEY for each"),
     ("max-streams-per-key", int, "N", "utterances at once for one key"),
@@ -88,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_bench(commands.add_parser("bench", parents=[common], help="speed of this machine, in one table"))
     _add_convert(commands.add_parser("convert", parents=[common], help="a published checkpoint to a bundle"))
     if find_spec("xtts_rtc.demo"):
-        _add_demo(commands.add_parser("demo", parents=[common], help="speak into a room of a real LiveKit server"))
+        _add_demo(commands.add_parser("demo", parents=[common], help="talk to a voice agent in your browser"))
     return parser
 
 
@@ -183,10 +184,25 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
+    parser.description = f"Reads {AGENT_CONFIG} where there is one and --config names no other, as agent.py does."
+    parser.add_argument("--host", dest="webrtc.host", metavar="H", help="127.0.0.1, for this machine only")
+    parser.add_argument("--port", dest="webrtc.port", type=int, metavar="P", help="0 takes a free one")
+    parser.add_argument("--max-calls", dest="webrtc.max_calls", type=int, metavar="N", help="at once")
+    for name in ("cert", "key"):
+        help = "PEM, for https: needed for a microphone on other machines"
+        parser.add_argument(f"--tls-{name}", dest=f"webrtc.tls_{name}", type=Path, metavar="FILE", help=help)
     parser.add_argument("--self-call", action="store_true", help="a recorded caller calls the agent and measures it")
+    parser.add_argument("--transport", choices=("webrtc", "livekit"), help="of the self-call: direct, or in a room")
+    parser.add_argument("--room", action="store_true", help="speak a text in a LiveKit room through worker and server")
     parser.add_argument("--text", help="what to say in the room")
     parser.add_argument("--out", type=Path, metavar="DIR", help="for what was recorded and measured")
-    parser.set_defaults(run=_in_module("xtts_rtc.demo"))
+    parser.set_defaults(run=_demo)
+
+
+def _demo(args: argparse.Namespace) -> int:
+    if args.config is None and AGENT_CONFIG.is_file():
+        args.config = AGENT_CONFIG
+    return _in_module("xtts_rtc.demo")(args)
 
 
 def _count(text: str) -> int:
@@ -359,7 +375,7 @@ def _need(module: str, extra: str) -> None:
         raise MissingExtra(f"{module} is not installed: pip install 'xtts-rtc[{extra}]'")
 
 
-__all__ = ["main"]
+__all__ = ["AGENT_CONFIG", "main"]
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,9 +1,13 @@
-"""What a newcomer sees first. For now: a text spoken into a room of a real LiveKit server, and interrupted."""
+"""What a newcomer sees first: a voice agent to talk with in a browser, and a caller that measures it."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+
+from xtts_rtc.errors import ConfigError
+
+DEFAULT_OUT = Path("out")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -12,8 +16,19 @@ def run(args: argparse.Namespace) -> int:
         from xtts_rtc.demo import self_call
 
         print("loading the models; then a recorded caller talks with the agent for a minute ...", flush=True)
-        print(self_call.perform(args.settings, args.out or Path("out")))
-        return 0
+        print(self_call.perform(args.settings, args.out or DEFAULT_OUT))
+    elif args.room:
+        _perform_in_a_room(args)
+    elif args.text or args.out:
+        raise ConfigError("--text goes with --room, and --out with --room or --self-call")
+    else:
+        from xtts_rtc.demo import hosting
+
+        hosting.perform(args.settings)
+    return 0
+
+
+def _perform_in_a_room(args: argparse.Namespace) -> None:
     from xtts_rtc.demo.room import TEXT, perform
 
     chosen = args.settings
@@ -21,7 +36,6 @@ def run(args: argparse.Namespace) -> int:
     settings += ["--speakers-dir", str(chosen.voices.folder), "--max-streams", str(chosen.engine.max_streams)]
     print("starting a LiveKit server, an engine and an agent worker on this machine ...", flush=True)
     print(perform(args.text or TEXT, args.out, settings))
-    return 0
 
 
-__all__ = ["run"]
+__all__ = ["DEFAULT_OUT", "run"]

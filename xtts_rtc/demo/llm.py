@@ -27,10 +27,11 @@ _TEMPERATURE = 0.2
 
 @dataclass(slots=True)
 class LanguageModel:
-    """`llm` for sessions, `name` for people. `close` when no session uses it."""
+    """`llm` for sessions, `name` for people. `aclose` when no session uses it."""
 
     llm: llm.LLM[Any]
     name: str
+    is_packaged: bool = False
     _server: Any = None
 
     async def aclose(self) -> None:
@@ -84,7 +85,7 @@ def _packaged(num_calls: int, instructions: str) -> LanguageModel:
         extra_body={"max_tokens": _MAX_REPLY_TOKENS, "repeat_penalty": 1.1, "seed": 7},
         max_retries=0,
     )
-    return LanguageModel(model, "SmolLM2-135M", server)
+    return LanguageModel(model, "SmolLM2-135M", is_packaged=True, _server=server)
 
 
 __all__ = ["LanguageModel", "load_llm"]

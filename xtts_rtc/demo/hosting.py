@@ -1,0 +1,154 @@
+"""The command `demo`: a page to talk to, served on this machine until Ctrl+C.
+
+In: settings, the same as agent.py's. Out: lines for people, one of them the address once it answers. What the
+page is and what a call is stand elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import signal
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from ipaddress import ip_address
+from pathlib import Path
+
+from xtts_rtc.app import guards_at, guards_of, listen
+from xtts_rtc.composition import calls_of, engine_of
+from xtts_rtc.demo.page_server import create_demo_server
+from xtts_rtc.demo.peer_session import converse
+from xtts_rtc.demo.session import Kit, load_kit
+from xtts_rtc.errors import ConfigError
+from xtts_rtc.settings import Settings, WebRtcSettings
+
+Say = Callable[[str], None]
+_WILDCARDS = ("0.0.0.0", "::")
+_PACKAGED_HINT = ", whose answers are weak; OPENAI_API_KEY or OPENAI_BASE_URL names another"
+
+
+def _print(line: str) -> None:
+    print(line, flush=True)
+
+
+def perform(settings: Settings, say: Say = _print) -> None:
+    """Load, say the address, serve until SIGINT or SIGTERM.
+
+    Raises ConfigError for an address, a port or TLS files that cannot be used, before anything is loaded, and
+    MissingExtra for a model that is not installed. A second signal ends the process at once.
+    """
+    check_tls(settings.webrtc)
+    listener = listen_for(settings.webrtc, say)
+    try:
+        say("loading the models ...")
+        engine = engine_of(settings)
+        try:
+            kit = load_kit(settings, engine, num_calls=settings.webrtc.max_calls)
+            asyncio.run(_host(settings, kit, listener, say))
+        finally:
+            engine.close()
+    finally:
+        listener.close()
+
+
+def check_tls(webrtc: WebRtcSettings) -> None:
+    """Raises ConfigError when the files do not make a server of https."""
+    if webrtc.tls_cert is None or webrtc.tls_key is None:
+        return
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
+            webrtc.tls_cert, webrtc.tls_key, password=lambda: ""
+        )
+    except (OSError, ssl.SSLError) as error:
+        missing = next((path for path in (webrtc.tls_cert, webrtc.tls_key) if not Path(path).is_file()), None)
+        why = f"{missing} is not there" if missing else f"{error.strerror or error}".split(" (_ssl")[0]
+        raise ConfigError(
+            f"tls_cert and tls_key cannot be used: {why}; both are PEM files, without a password"
+        ) from None
+
+
+def listen_for(webrtc: WebRtcSettings, say: Say) -> socket.socket:
+    """A listening socket. A port that nobody asked for gives way when it is taken, and says so.
+
+    Raises ConfigError when the address is not of this machine, or the port that was asked for is taken.
+    """
+    try:
+        return listen(webrtc.host, webrtc.port)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            why = (error.strerror or str(error)).lower()
+            raise ConfigError(f"cannot listen on {webrtc.host} port {webrtc.port}: {why}") from None
+        if "port" in webrtc.model_fields_set:
+            raise ConfigError(
+                f"port {webrtc.port} of {webrtc.host} is taken; name another, or 0 for a free one"
+            ) from None
+    listener = listen(webrtc.host, 0)
+    say(f"port {webrtc.port} is taken: another one is used")
+    return listener
+
+
+def addresses(webrtc: WebRtcSettings, port: int) -> list[str]:
+    """Where a browser finds the page: on this machine first."""
+    scheme = "https" if webrtc.tls_cert else "http"
+    hosts = [webrtc.host]
+    if webrtc.host in _WILDCARDS:
+        from aioice.ice import get_host_addresses
+
+        hosts = ["127.0.0.1", *get_host_addresses(use_ipv4=True, use_ipv6=False)]
+    return [f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}" for host in hosts]
+
+
+async def _host(settings: Settings, kit: Kit, listener: socket.socket, say: Say) -> None:
+    calls = calls_of(settings, partial(converse, kit, idle_s=settings.webrtc.idle_s))
+    server = create_demo_server(kit.engine, calls, guards=guards_at(listener, guards_of(settings)))
+    # uvicorn makes its TLS context of these when it starts.
+    server.config.ssl_certfile, server.config.ssl_keyfile = settings.webrtc.tls_cert, settings.webrtc.tls_key
+    stop = asyncio.Event()
+    with _signals(stop, say):
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            async with calls:
+                while not server.started:
+                    await asyncio.sleep(0.01)
+                _announce(settings, kit, listener, say)
+                await stop.wait()
+                server.should_exit = True  # no new calls, while those that there are end
+        finally:
+            server.should_exit = True
+            await serving
+            await kit.aclose()
+
+
+def _announce(settings: Settings, kit: Kit, listener: socket.socket, say: Say) -> None:
+    host, port = listener.getsockname()[:2]
+    say(f"language model: {kit.brain.name}{_PACKAGED_HINT if kit.brain.is_packaged else ''}")
+    if settings.webrtc.tls_cert is None and not ip_address(host.partition("%")[0]).is_loopback:
+        say("a browser gives its microphone to https and to localhost only: others need --tls-cert and --tls-key")
+    say(f"talk to it at {', '.join(addresses(settings.webrtc, port))} (Ctrl+C ends it)")
+
+
+@contextmanager
+def _signals(stop: asyncio.Event, say: Say) -> Iterator[None]:
+    """The first one asks, the second ends the process."""
+
+    def take() -> None:
+        if stop.is_set():
+            os._exit(130)
+        say("closing ... (again: at once)")
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, take)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+__all__ = ["addresses", "check_tls", "listen_for", "perform"]
