@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
 
 from xtts_rtc.errors import ConfigError
@@ -12,6 +13,8 @@ DEFAULT_OUT = Path("out")
 
 def run(args: argparse.Namespace) -> int:
     """The command `demo`."""
+    if not args.is_verbose:
+        logging.getLogger("livekit").setLevel(logging.ERROR)  # a hang-up in mid-sentence is nothing to warn of
     if args.self_call:
         from xtts_rtc.demo import self_call
 

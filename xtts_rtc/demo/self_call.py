@@ -52,7 +52,7 @@ async def measure(settings: Settings, engine: Engine) -> report.Call:
     try:
         async with Calls(board.talk, max_calls=1, ice=IceOptions(addresses=(LOOPBACK,))) as calls:
             async with _serving(calls) as url, httpx.AsyncClient(base_url=url) as http:
-                async with phoning(partial(_offer, http), limit_s=_START_S) as phone:
+                async with phoning(partial(offer_to, http), limit_s=_START_S) as phone:
                     exchanges = await script.play(phone)
     finally:
         await kit.aclose()
@@ -77,7 +77,8 @@ async def _serving(calls: Calls) -> AsyncIterator[str]:
         listener.close()
 
 
-async def _offer(http: httpx.AsyncClient, offer: str) -> str:
+async def offer_to(http: httpx.AsyncClient, offer: str) -> str:
+    """The answer of a server with `call_routes`. Raises httpx.HTTPStatusError when it takes no call."""
     answer = await http.post("/call", content=offer, headers={"Content-Type": "application/sdp"}, timeout=_START_S)
     answer.raise_for_status()
     return answer.text
@@ -103,4 +104,4 @@ def perform(settings: Settings, out: Path) -> str:
     return f"{report.table(document['summary'])}\n\n{out}: call.wav, call.json, call.png"
 
 
-__all__ = ["Switchboard", "measure", "perform"]
+__all__ = ["Switchboard", "measure", "offer_to", "perform"]
