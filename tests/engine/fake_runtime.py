@@ -31,6 +31,7 @@ class FakeRuntime:
         self.rows: dict[int, list[int]] = {}
         self.unfilled: dict[int, int] = {}
         self.calls: list[str] = []
+        self.interrupted: list[int] = []
         self.nan_slots: set[int] = set()
         self.is_warm = threading.Event()
 
@@ -50,11 +51,16 @@ class FakeRuntime:
     def extend(self, slot: int, max_positions: int) -> tuple[Float32, Float32] | None:
         positions = min(max_positions, self.unfilled[slot])
         self._enter("prefill", [positions])
+        if slot in self.interrupted:
+            return None
         self.unfilled[slot] -= positions
         if self.unfilled[slot]:
             return None
         latents, logits = self._out([slot])
         return latents[0], logits[0]
+
+    def interrupter(self, slot: int) -> Callable[[], None]:
+        return lambda: self.interrupted.append(slot)
 
     def step(self, slots: NDArray[np.int64], tokens: NDArray[np.int64]) -> tuple[Float32, Float32]:
         self._enter("step", slots.tolist())

@@ -111,6 +111,7 @@ def test_cancel_inside_a_call_stops_after_it(engine: XttsBackend, runtime: FakeR
     assert listener.is_over.wait(WAIT_S)
     assert cancelled.is_set()
     assert after == []  # the call that was running ends, no other begins
+    assert len(runtime.interrupted) == 1  # and a prefill need not come to its end
     end = listener.events[-1]
     assert isinstance(end, EndEvent) and end.is_cancelled
     assert end.metrics.cancel_to_idle_ms is not None

@@ -82,6 +82,10 @@ class MeteredRuntime:
         latent, logits = done
         return latent, self._stop(logits[None].copy(), [slot])[0]
 
+    def interrupter(self, slot: int) -> Callable[[], None]:
+        """As `Runtime.interrupter`."""
+        return self._inner.interrupter(slot)
+
     def prefill(self, slot: int, voice: Conditioning, text_ids: NDArray[np.int64]) -> tuple[Float32, Float32]:
         """As `Runtime.prefill`."""
         done = self.extend(slot, self.begin(slot, voice, text_ids))

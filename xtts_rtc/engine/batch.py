@@ -69,6 +69,7 @@ class Batch:
             ),
             chunk_tokens=self._chunk_tokens(stream, num_streams, now),
             num_unfilled=num_unfilled,
+            interrupt=self._runtime.interrupter(stream.slot),
         )
 
     def extend(self, stream: Stream, max_positions: int) -> None:
@@ -78,6 +79,8 @@ class Batch:
         positions = min(max_positions, decode.num_unfilled)
         start = self._clock()
         done = self._runtime.extend(stream.slot, positions)
+        if stream.cancelled_at is not None:
+            return  # perhaps stopped half-way, and not a measurement either
         self._costs.saw_positions(positions, self._clock() - start)
         decode.num_unfilled -= positions
         if done is not None:

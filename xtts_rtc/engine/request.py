@@ -29,8 +29,8 @@ class Need(Enum):
 class Decode:
     """One segment between its prefill and its last sample.
 
-    `num_unfilled` positions have yet to be prefilled; `seen` [V] is the repetition penalty's memory;
-    `chunk_tokens` is how many latents the next vocoder call waits for.
+    `num_unfilled` positions have yet to be prefilled, which `interrupt` stops from any thread; `seen` [V] is the
+    repetition penalty's memory; `chunk_tokens` is how many latents the next vocoder call waits for.
     """
 
     segment: Segment
@@ -40,6 +40,7 @@ class Decode:
     cap_tokens: int
     chunk_tokens: int
     num_unfilled: int
+    interrupt: Callable[[], None]
     num_tokens: int = 0
     num_vocoded: int = 0
     last_token: int = 0

@@ -141,6 +141,8 @@ class XttsBackend:
         known = self._streams.get(stream)
         if known is not None and known.cancelled_at is None:
             known.cancelled_at = self._clock()
+            if (decode := known.decode) is not None:
+                decode.interrupt()
             self._inbox.put(lambda: None)  # wake up, the mark says the rest
 
     def close(self) -> None:

@@ -66,6 +66,13 @@ class Runtime(Protocol):
         """
         ...
 
+    def interrupter(self, slot: int) -> Callable[[], None]:
+        """What any thread may call to stop `extend` for the segment now in `slot`, half-way and for good.
+
+        `extend` gives None then. A runtime that cannot stop half-way ends what it has begun.
+        """
+        ...
+
     def prefill(self, slot: int, voice: Conditioning, text_ids: NDArray[np.int64]) -> tuple[Float32, Float32]:
         """`begin` and `extend` in one go."""
         ...

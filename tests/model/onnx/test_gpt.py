@@ -196,3 +196,33 @@ def test_too_much_text_is_refused_before_any_work(tiny_bundles: dict[str, Path],
 def test_a_step_of_an_empty_slot_is_refused(tiny_bundles: dict[str, Path]) -> None:
     with pytest.raises(GenerationFailed):
         make_gpt(tiny_bundles["fp32"], 2).step(np.array([1]), np.array([3]))
+
+
+@pytest.mark.parametrize("operator", ROW_INDEPENDENT)
+def test_an_interrupted_prefill_leaves_no_trace(
+    tiny_bundles: dict[str, Path], voices: list[Conditioning], operator: str
+) -> None:
+    gpt = make_gpt(tiny_bundles[operator], 2)
+    gpt.prefill(1, voices[1], text(1, 7))
+    positions = gpt.begin(0, voices[0], text(0, 9))
+    assert gpt.extend(0, 4) is None
+    gpt.interrupter(0)()
+    assert gpt.extend(0, positions) is None  # stopped, and not for want of positions
+    with pytest.raises(GenerationFailed, match="prefill first"):
+        gpt.step(np.zeros(1, np.int64), np.array([5]))
+    other = gpt.step(np.ones(1, np.int64), np.array([5]))[0][0]
+    np.testing.assert_array_equal(other, alone(tiny_bundles[operator], voices[1], text(1, 7), [5])[1])
+    again = gpt.prefill(0, voices[0], text(2, 6))[0]
+    np.testing.assert_array_equal(again, alone(tiny_bundles[operator], voices[0], text(2, 6), [])[0])
+
+
+def test_an_interrupter_does_not_reach_the_next_segment_of_its_slot(
+    tiny_bundles: dict[str, Path], voices: list[Conditioning]
+) -> None:
+    gpt = make_gpt(tiny_bundles["int8-row"], 1)
+    gpt.begin(0, voices[0], text(0, 9))
+    interrupt = gpt.interrupter(0)
+    gpt.release(0)
+    gpt.begin(0, voices[0], text(1, 9))
+    interrupt()
+    assert gpt.extend(0, 100) is not None

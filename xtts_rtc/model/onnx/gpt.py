@@ -6,8 +6,8 @@ Knows tokens and positions, no voice files, no sampling. Engine thread only.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnxruntime as ort
@@ -25,10 +25,17 @@ Memory = NDArray[np.float32] | NDArray[np.int8]
 """Keys and values, as numbers or in units of the graph's own scales."""
 
 
+def _run_options() -> ort.RunOptions:
+    options = ort.RunOptions()
+    options.log_severity_level = 4  # it would log an interruption as an error
+    return options
+
+
 @dataclass(slots=True)
 class _Slot:
     """Positions already in KV memory, how many of them are audio, and what has yet to be prefilled."""
 
+    options: ort.RunOptions = field(default_factory=_run_options)  # of the prefill: any thread may end it
     length: int = 0
     num_audio: int = 0
     pending: Float32 | None = None  # [T, D], what `begin` left to `extend`
@@ -87,12 +94,26 @@ class OnnxGpt:
         if state.pending is None:
             raise GenerationFailed("nothing is left to compute before this segment's first step; begin it first")
         part, rest = state.pending[:max_positions], state.pending[max_positions:]
-        out = self._extend(self._rows.row_of(slot), slot, part)
+        try:
+            out = self._extend(self._rows.row_of(slot), slot, part)
+        except Exception:  # onnxruntime raises a bare RuntimeError; what the row holds was not lengthened
+            if state.options.terminate:
+                return None
+            raise
         state.pending = rest if rest.size else None
         if state.pending is not None:
             return None
         state.num_audio = 1
         return out
+
+    def interrupter(self, slot: int) -> Callable[[], None]:
+        """As `Runtime.interrupter`: onnxruntime looks at the mark between two operators."""
+        options = self._slots[slot].options
+
+        def interrupt() -> None:
+            options.terminate = True
+
+        return interrupt
 
     def prefill(self, slot: int, voice: Conditioning, text_ids: NDArray[np.int64]) -> tuple[Float32, Float32]:
         """As `Runtime.prefill`."""
@@ -170,8 +191,8 @@ class OnnxGpt:
         latents = np.empty((1, self._info.dim), np.float32)
         logits = np.empty((1, self._info.num_audio_tokens), np.float32)
         values = self._bind(binding, inputs, {"latents": latents, "logits": logits})
-        self._session.run_with_iobinding(binding)
         self._steps.pop((row, row + 1), None)  # its inputs are no longer the bound ones
+        self._session.run_with_iobinding(binding, state.options)
         del values
         state.length = total
         return latents[0], logits[0]

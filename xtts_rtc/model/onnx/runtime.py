@@ -95,6 +95,10 @@ class OnnxRuntime:
         """As `Runtime.extend`."""
         return self._gpt.extend(slot, max_positions)
 
+    def interrupter(self, slot: int) -> Callable[[], None]:
+        """As `Runtime.interrupter`, within an operator."""
+        return self._gpt.interrupter(slot)
+
     def prefill(self, slot: int, voice: Conditioning, text_ids: NDArray[np.int64]) -> tuple[Float32, Float32]:
         """As `Runtime.prefill`."""
         return self._gpt.prefill(slot, voice, text_ids)

@@ -70,6 +70,9 @@ class TorchSteps:
         done = self._gpt.extend(slot, max_positions)
         return None if done is None else (to_numpy(done[0]), to_numpy(done[1]))
 
+    def interrupter(self, slot: int) -> Callable[[], None]:
+        return lambda: None  # cannot: a CUDA device ends what was given to it
+
     def prefill(self, slot: int, voice: Conditioning, text_ids: NDArray[np.int64]) -> tuple[Float32, Float32]:
         done = self.extend(slot, self.begin(slot, voice, text_ids))
         assert done is not None
