@@ -2,11 +2,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 LIVEKIT := .tools/bin/livekit-server
 EXTRAS := cpu openvino torch livekit server webrtc zh ja ko demo dev
+CHECK_PYTHON := import sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit("needs Python 3.11 to 3.13: make PYTHON=...")
 COMPILE := .tools/uv/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-annotate --no-header
 .PHONY: demo test setup check bench lock voice browser
 
-demo: .venv/.done $(LIVEKIT)
+demo: $(if $(wildcard .venv/.done),.venv/.done,.venv/.demo)
 	$(BIN)/xtts-rtc demo $(ARGS)
 
 test: .venv/.done $(LIVEKIT) browser
@@ -38,8 +39,16 @@ lock:  # keeps what is locked where pyproject.toml allows it; delete a line of t
 	$(COMPILE) --extra cpu --extra livekit --extra server --extra webrtc --extra demo -o requirements/runtime.lock
 	$(COMPILE) --extra torch --extra livekit --extra server -c requirements/dev.lock -o requirements/cuda.lock
 
+.venv/.demo: requirements/runtime.lock pyproject.toml  # what the demo needs: no torch, no tests
+	$(PYTHON) -c '$(CHECK_PYTHON)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --no-deps --require-hashes -r requirements/runtime.lock
+	awk '/^[a-z]/ {wanted = /^(hatchling|editables|packaging|pathspec|pluggy|trove-classifiers)==/} wanted' \
+		requirements/dev.lock > .venv/build.lock && $(BIN)/pip install --quiet --no-deps --require-hashes -r .venv/build.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e . && touch $@
+
 .venv/.done: requirements/dev.lock pyproject.toml
-	$(PYTHON) -c 'import sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit("needs Python 3.11 to 3.13: make PYTHON=...")'
+	$(PYTHON) -c '$(CHECK_PYTHON)'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --no-deps --require-hashes -r requirements/dev.lock
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e . && touch $@
