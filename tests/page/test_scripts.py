@@ -32,7 +32,7 @@ def test_the_modules_of_the_page_keep_their_promises() -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_can_be_read_on_what_is_behind_it(scheme: str) -> None:
-    style = (PAGE_FOLDER / "style.css").read_text(encoding="utf-8")
+    style = (PAGE_FOLDER / "brand.css").read_text(encoding="utf-8")
     light, dark = re.findall(r":root \{(.*?)\}", style, re.DOTALL)
     colours = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", light))
     if scheme == "dark":

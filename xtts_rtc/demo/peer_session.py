@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from livekit.agents.voice.transcription import TranscriptSynchronizer
-
-from xtts_rtc.demo.peer_audio import PeerAudioInput, PeerAudioOutput, PeerTranscript
+from xtts_rtc.demo.peer_audio import PeerAudioInput, PeerAudioOutput, PeerTranscript, in_step
 from xtts_rtc.demo.reporter import Reporter
 from xtts_rtc.demo.session import Conversation, Kit, build_session
+from xtts_rtc.demo.wishes import Wishes
 from xtts_rtc.transports.webrtc import Peer
 
 _LAST_EVENT_S = 0.2
@@ -19,33 +18,39 @@ _LAST_EVENT_S = 0.2
 async def converse(kit: Kit, peer: Peer, *, idle_s: float | None = None) -> None:
     """One call, until the peer goes, or nobody has spoken for `idle_s` seconds: greet, listen, answer.
 
-    What the caller asked for is in `peer.options`.
+    What the caller asked for is in `peer.options`, and may change by an event.
     """
-    language = peer.options.get("language") or kit.voices.language
-    session = build_session(kit, voice=peer.options.get("voice"), language=language, idle_s=idle_s)
     ears, mouth = PeerAudioInput(peer), PeerAudioOutput(peer)
     reporter = Reporter(peer.send_event, lambda: mouth.silent_at)
-    agent = Conversation(language, instructions=kit.agent.instructions, on_written=reporter.written)
-    words = PeerTranscript(reporter.spoken)
-    in_step = TranscriptSynchronizer(next_in_chain_audio=mouth, next_in_chain_text=words)
+    wishes = Wishes(kit.engine, reporter.tell)
+    chosen = {"voice": kit.voices.voice, "language": kit.voices.language, **await wishes.possible(peer.options)}
+    session = build_session(kit, **chosen, idle_s=idle_s)
+    agent = Conversation(chosen["language"], instructions=kit.agent.instructions, on_written=reporter.written)
+    together = in_step(mouth, PeerTranscript(reporter.spoken))
     session.input.audio = ears
-    session.output.audio = in_step.audio_output
-    session.output.transcription = in_step.text_output
+    session.output.audio = together.audio_output
+    session.output.transcription = together.text_output
     reporter.follow(session, agent, mouth)
-    pump = asyncio.create_task(ears.pump(), name=f"microphone {peer.id}")
+    peer.on_event = wishes.take
+    beside = [
+        asyncio.create_task(ears.pump(), name=f"microphone {peer.id}"),
+        asyncio.create_task(wishes.fulfil(session, agent), name=f"wishes {peer.id}"),
+    ]
     try:
         await session.start(agent)
-        reporter.tell("ready", voice=peer.options.get("voice") or kit.voices.voice, model=kit.brain.name)
+        reporter.tell("ready", voice=chosen["voice"], model=kit.brain.name)
         if kit.agent.greeting:
             session.say(kit.agent.greeting)
         await _until_over(peer, reporter)
     finally:
         peer.playout.close()  # nobody hears it any more: an output that is still playing would hold up the end
-        pump.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await pump
+        for task in beside:
+            task.cancel()
+        for task in beside:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
         await session.aclose()
-        await in_step.aclose()
+        await together.aclose()
 
 
 async def _until_over(peer: Peer, reporter: Reporter) -> None:

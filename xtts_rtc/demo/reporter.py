@@ -10,6 +10,7 @@ Events are JSON objects with `type` and `t_ms` (since the call was connected):
     said     text, is_cut         the agent's sentence is over: what was heard of it
     turn     ..._ms               where the time between the caller's last and the agent's first sound went
     cut      position_ms, after_ms  the agent was cut there, so long after the caller's voice was noticed
+    chosen   voice, language      what the caller has changed, from the next sentence on
     error    message, code
     ended    reason               idle: nobody has spoken for too long; the agent hangs up
 """

@@ -90,7 +90,10 @@ def build_session(
 
 
 class Conversation(Agent):
-    """An agent that notes when each part of an answer was there, and what was written, in `turns` and `on_written`."""
+    """An agent that notes when each part of an answer was there, and what was written, in `turns` and `on_written`.
+
+    `language` is what its next answer is cut into clauses as.
+    """
 
     def __init__(
         self,
@@ -101,7 +104,7 @@ class Conversation(Agent):
     ) -> None:
         super().__init__(instructions=instructions)
         self.turns = TurnClock()
-        self._language = language
+        self.language = language
         self._on_written = on_written
 
     async def on_user_turn_completed(self, turn_ctx: llm.ChatContext, new_message: llm.ChatMessage) -> None:
@@ -127,7 +130,7 @@ class Conversation(Agent):
 
     async def _noting(self, text: AsyncIterable[str], marks: Marks) -> AsyncIterator[str]:
         """The same text; the clause is found as the engine's own segmenter will find it."""
-        segmenter = Segmenter(self._language)
+        segmenter = Segmenter(self.language)
         async for delta in text:
             if marks.first_clause is None and segmenter.push(delta):
                 marks.first_clause = time.time()

@@ -68,12 +68,12 @@ async function saidBy(answer) {
   }
 }
 
-function sentence(text) {
+export function sentence(text) {
   const first = text.charAt(0).toUpperCase() + text.slice(1);
   return /[.!?]$/.test(first) ? first : `${first}.`;
 }
 
-function again(retryAfter) {
+export function again(retryAfter) {
   const seconds = Number(retryAfter);
   if (!retryAfter || !Number.isFinite(seconds)) return "Try again in a moment.";
   return `Try again in ${Math.max(1, Math.ceil(seconds))} s.`;
