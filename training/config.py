@@ -67,6 +67,7 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class Vocoder:
+    melody: str
     batch: int
     window: int
     warmup: int

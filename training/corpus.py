@@ -63,6 +63,7 @@ class Corpus:
     phones: list[NDArray[np.int16]] = field(default_factory=list)
     places: list[NDArray[np.int16]] = field(default_factory=list)
     pcm: list[NDArray[np.int16]] = field(default_factory=list)
+    flat: list[NDArray[np.int16]] = field(default_factory=list)
     speaker_of: list[int] = field(default_factory=list)
     speakers: list[tuple[str, float, float, float]] = field(default_factory=list)
     of_speaker: list[list[int]] = field(default_factory=list)
@@ -82,6 +83,7 @@ class Corpus:
         facts = json.loads((folder / "index.json").read_text(encoding="utf-8"))
         arrays = {name: np.load(folder / f"{name}.npy") for name in ("neutral", "mel", "f0", "phones", "places")}
         pcm = np.load(folder / "pcm.npy", mmap_mode="r")
+        flat = np.load(folder / "flat.npy", mmap_mode="r") if (folder / "flat.npy").is_file() else pcm[:0]
         codes, features = book.encode(arrays["neutral"]), book.features(arrays["mel"]).astype(np.float16)
         first_speaker, at, sample = len(self.speakers), 0, 0
         self.speakers += [tuple(entry) for entry in facts["speakers"]]
@@ -100,6 +102,7 @@ class Corpus:
             self.phones.append(arrays["phones"][here])
             self.places.append(arrays["places"][here])
             self.pcm.append(pcm[sample : sample + entry["samples"]])
+            self.flat.append(flat[sample : sample + entry["samples"]])
             at, sample = here.stop, sample + entry["samples"]
 
     def order(self, rng: np.random.Generator, groups: int, size: int) -> list[list[int]]:

@@ -26,7 +26,8 @@ from training.corpus import MODEL_HZ, Batch, Corpus, held_out_shards, shards_the
 from training.network import NUM_CODES, NUM_PREFIX, Trunk, attention_bias, build, trained_parameters
 
 NUM_PHONES = 180  # ids of the teacher's alphabet
-WEIGHTS = {"code": 1.0, "text": 0.02, "next": 2.0, "now": 5.0, "f0": 3.0, "phone": 0.3, "place": 0.1}
+WEIGHTS = {"code": 1.0, "text": 0.02, "next": 2.0, "now": 5.0, "f0": 3.0, "phone": 0.3, "place": 0.1, "seed": 1.0}
+NUM_SEEDS = 16
 _NEIGHBOURS = 8
 
 
@@ -43,6 +44,8 @@ class Student(nn.Module):
         self.gpt = self.xtts[0].gpt
         self.width = config.codes.num_components
         self.heads = nn.Linear(config.sizes.dim, 2 * self.width + 16 + 4 * NUM_PHONES)
+        self.seed_head = nn.Linear(config.sizes.dim, NUM_SEEDS)
+        self.seeds = _seeds(config.sizes.max_audio_tokens + 3)
         self.trunk = Trunk(self.gpt)
         self.device = config.device
         self._watched = range(1, config.sizes.layers)
@@ -70,6 +73,8 @@ class Student(nn.Module):
         guesses = self.gpt.text_head(latents[:, : num_text - 1])[is_text].float()
         found["text"] = F.cross_entropy(guesses, batch.text[:, 1:][is_text])
         found |= self._sound_losses(batch, self.heads(spoken).float())
+        seeds = self.seeds[: spoken.shape[1]].to(self.device).expand(len(spoken), -1, -1)
+        found["seed"] = F.mse_loss(self.seed_head(spoken).float()[is_code], seeds[is_code])
         found["place"] = _place_loss(batch, scores, num_text, is_code)
         found["right"] = (logits.argmax(-1) == batch.codes[is_code]).float().mean()
         return found
@@ -102,6 +107,12 @@ def conditioning_mel(clip: np.ndarray, mel_stats: Tensor) -> Tensor:
         normalized=False, sample_rate=MODEL_HZ, f_min=0, f_max=8000, n_mels=80,
     )  # fmt: skip
     return mel
+
+
+def _seeds(num: int) -> Tensor:
+    """A random vector for each position, that the latents are to carry: a vocoder has no source of noise of its own,
+    and without one makes hiss of whatever repeats with its frames."""
+    return torch.from_numpy(np.random.default_rng(7).standard_normal((num, NUM_SEEDS)).astype(np.float32))
 
 
 def _delayed(x: Tensor) -> Tensor:
@@ -143,6 +154,7 @@ class Training:
         self.config = config
         self.student = Student(config)
         self.parameters = [*trained_parameters(self.student.gpt), *self.student.heads.parameters()]
+        self.parameters += self.student.seed_head.parameters()
         matrices = [p for p in self.parameters if p.ndim > 1]
         groups = [
             {"params": matrices, "weight_decay": 0.02},
@@ -161,6 +173,7 @@ class Training:
             return
         self.student.gpt.load_state_dict(kept["gpt"])
         self.student.heads.load_state_dict(kept["heads"])
+        self.student.seed_head.load_state_dict(kept["seed_head"])
         self.average.load(kept["average"])
         self.optimizer.load_state_dict(kept["optimizer"])
         self.rng.bit_generator.state = kept["rng"]
@@ -169,7 +182,8 @@ class Training:
     def save(self) -> None:
         student = self.student
         kept = {
-            "gpt": student.gpt.state_dict(), "heads": student.heads.state_dict(), "average": self.average.values,
+            "gpt": student.gpt.state_dict(), "heads": student.heads.state_dict(),
+            "seed_head": student.seed_head.state_dict(), "average": self.average.values,
             "optimizer": self.optimizer.state_dict(), "rng": self.rng.bit_generator.state, "step": self.step,
             "pending": self.pending, "shards": self.shards,
         }  # fmt: skip

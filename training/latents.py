@@ -35,7 +35,8 @@ class Latents:
     """Of the first utterances of a corpus: values [sum, D] float16 and where each utterance begins [U + 1].
 
     weight [C, D], bias [C]: the features of the frame before, as far as they are a linear function of a latent.
-    pcm, mapped: the audio of all, sung on the melody that the latents know, and where each utterance's begins.
+    pcm, pcm_begins: with `melody: own` the audio of all, sung on the melody that the latents know, and where each
+    utterance's begins.
     """
 
     step: int
@@ -71,7 +72,8 @@ def read(path: Path | None) -> Latents | None:
     kept = None if path is None else state.read(path)
     if path is None or kept is None:
         return None
-    return Latents(**kept, pcm=np.load(path.with_suffix(".npy"), mmap_mode="r"))
+    sung = path.with_suffix(".npy")
+    return Latents(**kept, pcm=np.load(sung, mmap_mode="r") if sung.is_file() else np.zeros(0, np.int16))
 
 
 @torch.no_grad()
@@ -90,9 +92,10 @@ def make(config: Config) -> None:
     begins = np.concatenate([[0], np.cumsum([len(part) for part in parts])])
     values = torch.cat(parts)
     weight, bias = linear_map(values.float(), *before(corpus, parts))
-    sung = sing(config, corpus, parts)
     folder(config).mkdir(exist_ok=True)
-    np.save(path.with_suffix(".npy"), np.concatenate(sung))
+    sung = sing(config, corpus, parts) if config.vocoder.melody == "own" else []
+    if sung:
+        np.save(path.with_suffix(".npy"), np.concatenate(sung))
     made = {
         "step": kept["step"], "shards": shards, "values": values, "begins": begins, "weight": weight, "bias": bias,
         "pcm_begins": np.concatenate([[0], np.cumsum([len(pcm) for pcm in sung])]),

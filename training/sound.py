@@ -32,6 +32,8 @@ def make_shards(config: Config, part: int = 0, of: int = 1) -> None:
     for index in tqdm(wanted, desc=f"sound {part}", mininterval=5):
         if not shard_folder(config, index).is_dir():
             make_shard(config, teacher, index)
+        if config.vocoder.melody == "flat" and not (shard_folder(config, index) / "flat.npy").is_file():
+            make_flat(config, teacher, index)
 
 
 def make_shard(config: Config, teacher: Teacher, index: int) -> None:
@@ -58,6 +60,21 @@ def make_shard(config: Config, teacher: Teacher, index: int) -> None:
         "speakers": [[s.name, s.formant, s.pitch, s.rate] for s in cast], "refused": num_refused, "utterances": entries,
     }  # fmt: skip
     _write(shard_folder(config, index), facts, [u for _, u in made])
+
+
+def make_flat(config: Config, teacher: Teacher, index: int) -> None:
+    """The audio of a shard again, on one note: flat.npy, of the same shape as pcm.npy."""
+    folder = shard_folder(config, index)
+    facts = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+    cast = [speakers.Speaker(*entry) for entry in facts["speakers"]]
+    parts = []
+    for entry in facts["utterances"]:
+        pcm = teacher.chant(entry["text"], cast[entry["speaker"]])
+        pcm = np.pad(pcm, (0, max(0, entry["samples"] - pcm.size)))[: entry["samples"]]  # another noise, another end
+        parts.append(np.clip(pcm * 32767, -32767, 32767).astype(np.int16))
+    beside = folder / "flat.part.npy"
+    np.save(beside, np.concatenate(parts))
+    beside.replace(folder / "flat.npy")
 
 
 def _write(folder: Path, facts: dict[str, object], utterances: list[Utterance]) -> None:

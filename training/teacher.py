@@ -25,6 +25,8 @@ TOKEN = 1024 * HZ / 22_050
 NUM_MELS = 80
 PARTS = 4
 """Spectra per token."""
+PERIOD = 128
+"""Samples of a period of the one note of `chant`, 187.5 Hz: half a frame of the vocoder."""
 _DURATIONS = "/Cast_32_output_0"  # integer phoneme durations inside hibari 0.2.1's graph, in units of 25 ms
 _DURATION_SAMPLES, _F0_HOP = 600, 300
 _LOUD, _LEAD_IN, _LEAD_OUT, _FADE = 0.005, 720, 2_640, 600
@@ -110,6 +112,19 @@ class Teacher:
         offsets, length = _laid_out(pieces)
         for piece, offset in zip(pieces, offsets, strict=True):
             piece.pcm = _resung(piece, offset, speaker, melody)
+        return _joined(pieces, offsets, length)
+
+    def chant(self, text: str, speaker: Speaker) -> Array:
+        """What `speak` says at the same moments on one note for all: a pulse every PERIOD samples of the utterance.
+
+        The only pitch that a network of convolutions can hold without knowing the phase: two periods fill one frame
+        of the vocoder exactly.
+        """
+        words = [(found[0], found.start()) for found in _WORD.finditer(normalize(text, "en"))]
+        pieces = self._pieces(text, words, speaker, np.random.default_rng(0))
+        offsets, length = _laid_out(pieces)
+        for piece, offset in zip(pieces, offsets, strict=True):
+            piece.pcm = _chanted(piece, offset, speaker.formant)
         return _joined(pieces, offsets, length)
 
     def _encode(self, said: str) -> Encoding:
@@ -201,6 +216,26 @@ def _resung(piece: _Piece, offset: int, speaker: Speaker, melody: Array) -> Arra
     sung = np.where(piece.f0 > 60, wanted, usual).astype(np.float32)
     pcm = dsp.synth(*piece.spectra, sung, np.random.default_rng(piece.noise))
     return pcm if speaker.formant == 1 else np.asarray(soxr.resample(pcm, HZ * speaker.formant, HZ), np.float32)
+
+
+def _chanted(piece: _Piece, offset: int, formant: float) -> Array:
+    """`hibari.dsp.synth` with the pulses of the whole utterance instead of a piece's own."""
+    from hibari import dsp
+
+    loud, angle, noise, free, phase = piece.spectra
+    times = offset + np.arange(len(piece.f0) * _F0_HOP) / formant
+    turns = 2 * np.pi * (times / PERIOD % 1)
+    top = np.floor(11_000 * PERIOD * formant / HZ) + 0.5
+    below = 2 * np.sin(turns / 2)
+    is_peak = np.abs(below) <= 2e-3
+    pulses = np.where(is_peak, top, np.sin(top * turns) / np.where(is_peak, 1, below)) - 0.5
+    voiced = np.repeat(piece.f0 > 60, _F0_HOP)
+    spectrum = dsp.stft((pulses * voiced).astype(np.float32), loud.shape[1])
+    spectrum *= np.exp(1j * np.pi * np.tanh(angle)) * dsp.ex(loud)
+    drawn = np.random.default_rng(piece.noise).standard_normal((loud.shape[0], 2 * loud.shape[1]), dtype=np.float32)
+    spectrum += drawn.view(np.complex64) * dsp.ex(noise) + np.exp(1j * phase) * dsp.ex(free)
+    pcm: Array = dsp.ola(spectrum.astype(np.complex64))
+    return pcm if formant == 1 else np.asarray(soxr.resample(pcm, HZ * formant, HZ), np.float32)
 
 
 def log_mel(pcm: Array, centres: NDArray[np.int64]) -> Array:
@@ -315,4 +350,4 @@ def _write_graph_with_durations(path: Path) -> None:
     onnx.save(model, path)
 
 
-__all__ = ["HZ", "NUM_MELS", "PARTS", "TOKEN", "Teacher", "Utterance", "log_mel"]
+__all__ = ["HZ", "NUM_MELS", "PARTS", "PERIOD", "TOKEN", "Teacher", "Utterance", "log_mel"]

@@ -25,13 +25,24 @@ from training.config import Config, Phase, load
 from training.corpus import TOKEN, Corpus, excerpt, held_out_shards, shards_there
 from training.latents import Latents
 from training.network import build
-from training.waveform import Discriminators, coherence_loss, discriminator_loss, generator_losses, spectral_losses
+from training.residual import convolve, residual
+from training.teacher import PERIOD
+from training.waveform import (
+    Discriminators,
+    coherence_loss,
+    discriminator_loss,
+    generator_losses,
+    harmonic_loss,
+    spectral_losses,
+)
 
 PHASES = ("ground_truth", "latents", "adversarial")
 EDGE = 6
 """Frames at both ends of a window that are not compared: their surroundings are missing."""
+TRIMMED = 4
+"""Of those, what not even the later layers need, of which all but the first see less than two frames."""
 _HOP = 256
-_WEIGHTS = {"mel": 1.0, "log": 0.7, "conv": 0.5, "coh": 2.0}
+_WEIGHTS = {"mel": 1.0, "log": 0.7, "conv": 0.5, "coh": 2.0, "harm": 1.0}
 _FEATURE_NOISE = 0.1
 NUM_F0 = 8
 
@@ -52,30 +63,22 @@ class Vocoder(torch.nn.Module):
         self.net: Any = decoder.waveform_decoder
 
     def forward(self, latents: Tensor, speakers: Tensor) -> Tensor:
-        """latents [B, W, C], speakers [B, 512] -> pcm [B, S]."""
+        """latents [B, W, C], speakers [B, 512] -> pcm [B, S], TRIMMED frames less at both ends."""
         x = F.interpolate(latents.transpose(1, 2), scale_factor=[4.0], mode="linear")
         x = F.interpolate(x, scale_factor=[24000 / 22050], mode="linear")
         net, voice = self.net, speakers[:, :, None]
         x = x.unsqueeze(2).contiguous(memory_format=torch.channels_last)
-        x = _convolve(net.conv_pre, x) + net.cond_layer(voice).unsqueeze(2)
+        x = convolve(net.conv_pre, x) + net.cond_layer(voice).unsqueeze(2)
         for index, up in enumerate(net.ups):
             weight = up.weight.unsqueeze(2)
             x = F.leaky_relu(x, 0.1)
             x = F.conv_transpose2d(x, weight, up.bias, (1, up.stride[0]), (0, up.padding[0]))
             x = x + net.conds[index](voice).unsqueeze(2)
             blocks = net.resblocks[3 * index : 3 * index + 3]
-            x = (_residual(blocks[0], x) + _residual(blocks[1], x) + _residual(blocks[2], x)) / 3
-        return torch.tanh(_convolve(net.conv_post, F.leaky_relu(x)).flatten(1).float())
-
-
-def _convolve(layer: Any, x: Tensor) -> Tensor:
-    return F.conv2d(x, layer.weight.unsqueeze(2), layer.bias, 1, (0, layer.padding[0]), (1, layer.dilation[0]))
-
-
-def _residual(block: Any, x: Tensor) -> Tensor:
-    for first, second in zip(block.convs1, block.convs2, strict=True):
-        x = x + _convolve(second, F.leaky_relu(_convolve(first, F.leaky_relu(x, 0.1)), 0.1))
-    return x
+            x = (residual(blocks[0], x) + residual(blocks[1], x) + residual(blocks[2], x)) / 3
+            if index == 0:
+                x = x[..., 8 * TRIMMED : -8 * TRIMMED]
+        return torch.tanh(convolve(net.conv_post, F.leaky_relu(x)).flatten(1).float())
 
 
 def fold(weights: dict[str, Tensor], weight: Tensor, bias: Tensor) -> dict[str, Tensor]:
@@ -92,7 +95,7 @@ class Windows:
     """Pieces of utterances: what the vocoder is given, and what it should say."""
 
     def __init__(self, config: Config, phase: str) -> None:
-        self.window = config.vocoder.window
+        self.window, self.is_flat = config.vocoder.window, config.vocoder.melody == "flat"
         self.latents = None if phase == "ground_truth" else stage.newest(config)
         if phase != "ground_truth" and self.latents is None:
             raise FileNotFoundError("no latents: python -m training.latents comes first")
@@ -113,7 +116,9 @@ class Windows:
             piece = source[start : start + self.window]
             given.append(torch.cat([piece, piece[-1:].expand(self.window - len(piece), -1)]))
             first = round((start - 1) * TOKEN) + EDGE * _HOP  # one token of delay
-            pcm = self.corpus.pcm[row] if self.latents is None else self.latents.audio(int(row))
+            if self.is_flat:
+                first = round(first / PERIOD) * PERIOD  # at most 3 ms off, and every pulse in its place
+            pcm = self._audio(int(row))
             wanted.append(excerpt(pcm, first, (self.frames - 2 * EDGE) * _HOP))
             voices.append(self.speakers[self.corpus.speaker_of[row], rng.integers(0, speaker.CLIPS)])
         x = torch.stack(given)
@@ -122,6 +127,11 @@ class Windows:
             noise[:, :, -NUM_F0:] = 0  # the fundamental must be exact, or no harmonic above the tenth can be
             x = x + _FEATURE_NOISE * noise
         return x, torch.stack(voices), torch.from_numpy(np.stack(wanted))
+
+    def _audio(self, row: int) -> np.ndarray:
+        if self.is_flat:
+            return self.corpus.flat[row]
+        return self.corpus.pcm[row] if self.latents is None else self.latents.audio(row)
 
     def _source(self, row: int) -> Tensor:
         """Of each latent of an utterance; features are delayed as latents are, silence before the first."""
@@ -234,9 +244,11 @@ class Training:
         given, speakers, wanted = (x.to(device) for x in self.windows.draw(self.rng, self.config.vocoder.batch))
         with torch.autocast(device, torch.bfloat16):
             made = self.vocoder(given, speakers)
-        made = made[:, EDGE * _HOP : (self.windows.frames - EDGE) * _HOP]
+        made = made[:, (EDGE - TRIMMED) * _HOP :][:, : wanted.shape[1]]
         found = {**spectral_losses(made, wanted), "coh": coherence_loss(made, wanted)}
-        total = torch.stack([weight * found[name] for name, weight in _WEIGHTS.items()]).sum()
+        if self.windows.is_flat:
+            found["harm"] = harmonic_loss(made, wanted)
+        total = torch.stack([_WEIGHTS[name] * value for name, value in found.items()]).sum()
         if self.judges is not None and self.judging is not None:
             found |= self._judge(self.judges, self.judging, made, wanted)
             ramp = settings.weight * min(1.0, self.step / 200)

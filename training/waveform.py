@@ -10,7 +10,7 @@ import torchaudio
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from training.teacher import HZ
+from training.teacher import HZ, PERIOD
 
 RESOLUTIONS = (240, 512, 1024, 2048)
 """Samples of a window; the shortest is within a period of most voices and sees how a pulse rings."""
@@ -56,6 +56,22 @@ def _coherence(pcm: Tensor) -> list[Tensor]:
         size = (_smooth(cross.real) ** 2 + _smooth(cross.imag) ** 2 + 1e-12).sqrt()
         found.append(size / (_smooth(power[..., lag:]) * _smooth(power[..., :-lag])).sqrt())
     return found
+
+
+def harmonic_loss(made: Tensor, wanted: Tensor) -> Tensor:
+    """Harmonics of the one note of `Teacher.chant`, magnitude and phase, at the power of 0.3: audio [B, S] both,
+    beginning with a period."""
+    with torch.no_grad():
+        truth = _harmonics(wanted)
+    return (_harmonics(made) - truth).pow(2).sum(-1).add(1e-6).sqrt().mean()
+
+
+def _harmonics(pcm: Tensor) -> Tensor:
+    """[B, harmonics, frames, 2]."""
+    size = 8 * PERIOD
+    found = torch.stft(pcm, size, size // 4, window=_window(size, str(pcm.device)), return_complex=True)
+    parts = torch.view_as_real(found[:, 8 : 58 * 8 + 1 : 8])
+    return parts * (parts.pow(2).sum(-1, keepdim=True) + 1e-3) ** -0.35
 
 
 def _smooth(x: Tensor) -> Tensor:
@@ -158,5 +174,6 @@ __all__ = [
     "coherence_loss",
     "discriminator_loss",
     "generator_losses",
+    "harmonic_loss",
     "spectral_losses",
 ]
