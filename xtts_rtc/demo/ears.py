@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,14 @@ LOUD = 300.0
 """Root mean square of an int16 frame that counts as sound: -41 dBFS, far over Opus' idle noise."""
 
 
-@dataclass(slots=True)
+@dataclass
 class Heard:
     at: float
-    pcm: np.ndarray[Any, np.dtype[np.int16]]
+    pcm: np.ndarray[Any, np.dtype[np.int16]] = field(repr=False)
 
-    @property
+    @cached_property
     def is_loud(self) -> bool:
+        """Asked again and again while the call goes on, on its event loop: computed once."""
         return bool(np.sqrt(np.mean(self.pcm.astype(np.float64) ** 2)) > LOUD)
 
 
@@ -30,7 +32,7 @@ class Heard:
 class Ears:
     """Frames of mono int16 at `HZ`, oldest first. Times are seconds since the epoch."""
 
-    frames: list[Heard] = field(default_factory=list)
+    frames: list[Heard] = field(default_factory=list, repr=False)
 
     def loud_times(self, since: float = 0.0) -> list[float]:
         return [frame.at for frame in self.frames if frame.at >= since and frame.is_loud]

@@ -22,6 +22,7 @@ from xtts_rtc.app import guards_at, guards_of, listen
 from xtts_rtc.composition import calls_of, engine_of
 from xtts_rtc.demo.page_server import create_demo_server
 from xtts_rtc.demo.peer_session import converse
+from xtts_rtc.demo.rehearsal import rehearse
 from xtts_rtc.demo.session import Kit, load_kit
 from xtts_rtc.errors import ConfigError
 from xtts_rtc.settings import Settings, WebRtcSettings
@@ -108,19 +109,22 @@ async def _host(settings: Settings, kit: Kit, listener: socket.socket, say: Say)
     # uvicorn makes its TLS context of these when it starts.
     server.config.ssl_certfile, server.config.ssl_keyfile = settings.webrtc.tls_cert, settings.webrtc.tls_key
     stop = asyncio.Event()
-    with _signals(stop, say):
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        try:
-            async with calls:
-                while not server.started:
-                    await asyncio.sleep(0.01)
-                _announce(settings, kit, listener, say)
-                await stop.wait()
-                server.should_exit = True  # no new calls, while those that there are end
-        finally:
-            server.should_exit = True
-            await serving
-            await kit.aclose()
+    try:
+        with _signals(stop, say):
+            await rehearse(kit)
+            serving = asyncio.create_task(server.serve(sockets=[listener]))
+            try:
+                async with calls:
+                    while not server.started:
+                        await asyncio.sleep(0.01)
+                    _announce(settings, kit, listener, say)
+                    await stop.wait()
+                    server.should_exit = True  # no new calls, while those that there are end
+            finally:
+                server.should_exit = True
+                await serving
+    finally:
+        await kit.aclose()
 
 
 def _announce(settings: Settings, kit: Kit, listener: socket.socket, say: Say) -> None:

@@ -26,7 +26,7 @@ _SETTLE_S = 0.3
 _MARGIN_S = 0.1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)  # asyncio prints the result of its last task, to nobody: 5 s
 class Call:
     """Everything that is known of one call. `num_underruns` is the agent's own count."""
 

@@ -24,6 +24,7 @@ from xtts_rtc.demo import report, script, timeline
 from xtts_rtc.demo.peer_session import converse
 from xtts_rtc.demo.phone import phoning
 from xtts_rtc.demo.recogniser import Recogniser
+from xtts_rtc.demo.rehearsal import rehearse
 from xtts_rtc.demo.session import Kit, load_kit
 from xtts_rtc.errors import SetupError
 from xtts_rtc.settings import Settings
@@ -50,6 +51,7 @@ async def measure(settings: Settings, engine: Engine) -> report.Call:
     kit = await asyncio.to_thread(load_kit, settings, engine, num_calls=1)
     board = Switchboard(kit)
     try:
+        await rehearse(kit)
         async with Calls(board.talk, max_calls=1, ice=IceOptions(addresses=(LOOPBACK,))) as calls:
             async with _serving(calls) as url, httpx.AsyncClient(base_url=url) as http:
                 async with phoning(partial(offer_to, http), limit_s=_START_S) as phone:
