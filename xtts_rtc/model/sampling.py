@@ -15,6 +15,8 @@ from xtts_rtc.types import Float32, SamplingParams
 PROMPT_TOKEN = 1
 """The reference fills the positions before the first audio token with id 1, so the penalty covers it too."""
 
+_LEAST_NOISE = np.float32(1e-30)
+
 
 def new_history(num_tokens: int, start_token: int) -> NDArray[np.bool_]:
     """Ids the repetition penalty covers before anything was decoded: bool [V]."""
@@ -29,34 +31,33 @@ def choose_token(logits: Float32, seen: NDArray[np.bool_], params: SamplingParam
     logits [V] float32, seen [V] (ids that were used), noise [V] float32 from Exponential(1), all of it drawn
     at every step. Only ids that survive top-k and top-p can be chosen; ties at the k-th place survive.
     """
-    scores = np.where(
-        seen, np.where(logits < 0, logits * params.repetition_penalty, logits / params.repetition_penalty), logits
-    )
-    scores = scores.astype(np.float32) / np.float32(params.temperature)
+    # Between two steps the weights have pushed everything else out of the caches: each numpy call costs 10 times what
+    # it costs in a loop of its own, so what few ids need is done for those alone.
+    temperature = np.float32(params.temperature)
+    scores = logits / temperature
+    ids = seen.nonzero()[0]
+    used, penalty = logits[ids], np.float32(params.repetition_penalty)
+    scores[ids] = np.where(used < 0, used * penalty, used / penalty) / temperature
     ids = _top_k(scores, params.top_k)
     ids, probabilities = _top_p(ids, scores[ids], params.top_p)
-    return int(ids[np.argmax(probabilities / noise[ids])])
+    return int(ids[(probabilities / np.maximum(noise[ids], _LEAST_NOISE)).argmax()])
 
 
 def _top_k(scores: Float32, k: int) -> NDArray[np.intp]:
     if k >= scores.size:
         return np.arange(scores.size)
-    kth = np.partition(scores, scores.size - k)[scores.size - k]
-    return np.flatnonzero(scores >= kth)
+    kth = scores[np.argpartition(scores, scores.size - k)[scores.size - k]]
+    return (scores >= kth).nonzero()[0]
 
 
 def _top_p(ids: NDArray[np.intp], scores: Float32, p: float) -> tuple[NDArray[np.intp], Float32]:
-    order = np.argsort(scores, kind="stable")  # ascending, as the reference sorts
+    """Those that survive and what their probabilities are in proportion to."""
+    order = scores.argsort(kind="stable")  # ascending, as the reference sorts
     ids, scores = ids[order], scores[order]
-    keep = np.cumsum(_softmax(scores)) > 1 - p
+    share = np.exp(scores - scores[-1])
+    keep = (share / share.sum()).cumsum() > 1 - p
     keep[-1] = True
-    return ids[keep], _softmax(scores[keep])
-
-
-def _softmax(scores: Float32) -> Float32:
-    e = np.exp(scores - scores.max())
-    probabilities: Float32 = e / e.sum()
-    return probabilities
+    return ids[keep], share[keep]
 
 
 __all__ = ["PROMPT_TOKEN", "choose_token", "new_history"]
