@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -32,9 +33,11 @@ class SlowModel:
         self.has_begun = threading.Event()
         self.num_calls = 0
         self.makes_nan = False
+        self.hook: Callable[[], None] = lambda: None
 
     def condition(self, clips: list[Float32]) -> tuple[Float32, Float32]:
         self.num_calls += 1
+        self.hook()
         self.has_begun.set()
         assert self.go.wait(WAIT_S)
         mark = np.nan if self.makes_nan else float(np.abs(clips[0]).sum())
@@ -100,6 +103,22 @@ def test_a_running_stream_steps_on_while_a_clip_is_conditioned(
     model.go.set()
     assert waiting.is_over.wait(WAIT_S) and isinstance(waiting.events[-1], EndEvent)
     assert running.is_over.wait(WAIT_S) and isinstance(running.events[-1], EndEvent)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a thread has no priority of its own")
+def test_a_voice_is_conditioned_with_what_the_speakers_leave(
+    engine: XttsBackend, model: SlowModel, folder: Path, runtime: FakeRuntime
+) -> None:
+    found: dict[str, int] = {}
+
+    def note_priority(where: str) -> None:
+        found[where] = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    model.hook = lambda: note_priority("voices")
+    runtime.hook = lambda what, numbers: note_priority("engine")
+    (folder / "anna.wav").write_bytes(wav(2))
+    assert speak(engine, "anna").is_over.wait(WAIT_S)
+    assert found["voices"] == 19 > found["engine"]
 
 
 def test_a_known_voice_does_not_wait_for_an_unknown_one(engine: XttsBackend, model: SlowModel, folder: Path) -> None:

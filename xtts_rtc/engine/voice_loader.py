@@ -6,7 +6,9 @@ thing after another; the model's conditioning graphs are others than those of th
 
 from __future__ import annotations
 
+import os
 import queue
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -19,6 +21,9 @@ from xtts_rtc.voices.library import VoiceLibrary
 from xtts_rtc.voices.store import check_voice_id
 
 _CLOSE_S = 10.0
+_NICE = 19
+"""The system's least pressing: a voice that is conditioned beside a stream on two cores made its steps take 83 ms
+instead of 22, with this 26. It takes 2 s then instead of 0.7."""
 
 
 class VoiceLoader:
@@ -84,6 +89,8 @@ class VoiceLoader:
             return error
 
     def _run(self) -> None:
+        if sys.platform == "linux":  # elsewhere a thread has no priority of its own
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
         while (work := self._work.get()) is not None:
             work()
 

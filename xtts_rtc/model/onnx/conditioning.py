@@ -24,10 +24,14 @@ MIN_CHUNK_S = 0.33
 
 
 class Conditioner:
-    """The graphs are loaded at the first use: a start with kept voices does not need them."""
+    """The graphs are loaded at the first use: a start with kept voices does not need them.
 
-    def __init__(self, folder: Path, tables: Tables, *, num_threads: int) -> None:
-        self._folder, self._tables, self._num_threads = folder, tables, num_threads
+    They run on the caller's thread alone, whose priority says how much those who speak notice of it; a second one
+    would save a third of the time.
+    """
+
+    def __init__(self, folder: Path, tables: Tables) -> None:
+        self._folder, self._tables = folder, tables
         self._sessions: dict[str, ort.InferenceSession] = {}
 
     def __call__(self, clips: list[Float32]) -> tuple[Float32, Float32]:
@@ -53,7 +57,7 @@ class Conditioner:
 
     def _run(self, name: str, mel: Float32) -> Float32:
         if name not in self._sessions:
-            self._sessions[name] = open_session(self._folder / f"{name}.onnx", num_threads=self._num_threads)
+            self._sessions[name] = open_session(self._folder / f"{name}.onnx", num_threads=1)
         return np.asarray(self._sessions[name].run(None, {"mel": mel[None]})[0][0], np.float32)
 
 

@@ -44,7 +44,7 @@ class OnnxRuntime:
         self._num_slots = num_slots
         session = open_session(folder / "gpt.onnx", num_threads=threads)
         self._gpt = OnnxGpt(session, manifest, tables, num_slots=num_slots)
-        self._conditioner = Conditioner(folder, tables, num_threads=threads)
+        self._conditioner = Conditioner(folder, tables)
         self.vocoder_trials: tuple[Trial, ...] = ()
         self.vocoder_name = vocoder
         if vocoder == "auto":
