@@ -47,7 +47,7 @@ def _top_k(scores: Float32, k: int) -> NDArray[np.intp]:
     if k >= scores.size:
         return np.arange(scores.size)
     kth = scores[np.argpartition(scores, scores.size - k)[scores.size - k]]
-    return (scores >= kth).nonzero()[0]
+    return np.flatnonzero(scores >= kth)
 
 
 def _top_p(ids: NDArray[np.intp], scores: Float32, p: float) -> tuple[NDArray[np.intp], Float32]:
