@@ -11,8 +11,9 @@ import pytest
 pytest.importorskip("aiortc")
 
 from xtts_rtc.demo.ears import HZ, Heard
-from xtts_rtc.demo.phone import Mouth, Phone
-from xtts_rtc.demo.report import Call, concealed_samples, document, stereo, stretches, table, word_errors
+from xtts_rtc.demo.line import Mouth
+from xtts_rtc.demo.phone import Phone
+from xtts_rtc.demo.report import Call, document, stereo, stretches, table, word_errors
 from xtts_rtc.demo.script import SCRIPT, Exchange, Step, recorded
 
 BEGAN = 1_000_000.0
@@ -43,7 +44,7 @@ async def call() -> Call:
     phone.events = [turn, held, said]
     first = Exchange(Step("a", "A?"), BEGAN + 1, BEGAN + 2, answered=BEGAN + 3)
     second = Exchange(Step("b", "B!", cuts=True), BEGAN + 5, BEGAN + 6, answered=BEGAN + 7, silent=BEGAN + 5.1)
-    return Call(phone, [first, second], num_underruns=2)
+    return Call(phone, [first, second], num_underruns=2, concealed_samples=phone.concealed_samples())
 
 
 class Deaf:
@@ -81,9 +82,11 @@ async def test_old_audio_after_a_cut_is_counted(call: Call) -> None:
 
 
 async def test_lost_and_late_packets_are_concealed_ones(call: Call) -> None:
-    del call.phone.frames[50], call.phone.timestamps[50]
-    call.phone.frames[80].at += 0.2
-    assert concealed_samples(call.phone) == 2 * FRAME
+    phone = call.phone
+    assert isinstance(phone, Phone)
+    del phone.frames[50], phone.timestamps[50]
+    phone.frames[80].at += 0.2
+    assert phone.concealed_samples() == 2 * FRAME
 
 
 async def test_the_recording_has_the_caller_left_and_the_agent_right(call: Call) -> None:

@@ -19,11 +19,11 @@ def run(args: argparse.Namespace) -> int:
         from xtts_rtc.demo import self_call
 
         print("loading the models; then a recorded caller talks with the agent for a minute ...", flush=True)
-        print(self_call.perform(args.settings, args.out or DEFAULT_OUT))
+        print(self_call.perform(args.settings, args.out or DEFAULT_OUT, args.transport or "webrtc"))
     elif args.room:
         _perform_in_a_room(args)
-    elif args.text or args.out:
-        raise ConfigError("--text goes with --room, and --out with --room or --self-call")
+    elif args.text or args.out or args.transport:
+        raise ConfigError("--text goes with --room, --transport with --self-call, and --out with either")
     else:
         from xtts_rtc.demo import hosting
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from livekit import api, rtc
+from livekit import rtc
 from xtts_rtc.demo.ears import HZ, Ears, Heard
-from xtts_rtc.demo.livekit_server import KEY, SECRET, RoomServer
+from xtts_rtc.demo.livekit_server import RoomServer
 
 
 @dataclass(slots=True)
@@ -32,12 +32,17 @@ class Caller(Ears):
         return dict(json.loads(answer))
 
     async def reception(self) -> tuple[int, int]:
-        """WebRTC's own count of samples it had to invent, and of all samples; zeros before the first packet."""
+        """As the function."""
         assert self.track is not None
-        for stat in await self.track.get_stats():
-            if stat.HasField("inbound_rtp"):
-                return stat.inbound_rtp.inbound.concealed_samples, stat.inbound_rtp.inbound.total_samples_received
-        return 0, 0
+        return await reception(self.track)
+
+
+async def reception(track: rtc.RemoteAudioTrack) -> tuple[int, int]:
+    """WebRTC's own count of samples it had to invent, and of all samples; zeros before the first packet."""
+    for stat in await track.get_stats():
+        if stat.HasField("inbound_rtp"):
+            return stat.inbound_rtp.inbound.concealed_samples, stat.inbound_rtp.inbound.total_samples_received
+    return 0, 0
 
 
 @contextlib.asynccontextmanager
@@ -67,9 +72,7 @@ async def _joined(server: RoomServer, limit_s: float, num_tries: int) -> Caller:
         caller, subscribed = Caller(), asyncio.Event()
         caller.room.on("track_subscribed", partial(_take_track, caller, subscribed))
         name = f"room-{uuid.uuid4().hex[:8]}"
-        grants = api.VideoGrants(room_join=True, room=name)
-        token = api.AccessToken(KEY, SECRET).with_identity("caller").with_grants(grants).to_jwt()
-        await caller.room.connect(server.url, token)
+        await caller.room.connect(server.url, server.token("caller", name))
         try:
             await asyncio.wait_for(subscribed.wait(), limit_s)
             return caller
@@ -98,4 +101,4 @@ async def _listen(stream: rtc.AudioStream, caller: Caller) -> None:
         caller.frames.append(Heard(time.time(), np.frombuffer(event.frame.data, np.int16).copy()))
 
 
-__all__ = ["Caller", "calling"]
+__all__ = ["Caller", "calling", "reception"]

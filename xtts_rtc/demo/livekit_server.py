@@ -9,16 +9,18 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from xtts_rtc.errors import SetupError
+from xtts_rtc.errors import ConfigError, SetupError
 
 MODULE = "github.com/livekit/livekit-server/cmd/server@v1.11.0"
 KEY, SECRET = "devkey", "secret-secret-secret-secret-secret"
 """The default secret of ``--dev`` is so short that signing with it warns."""
+_REMEDY = "set LIVEKIT_URL, LIVEKIT_API_KEY and LIVEKIT_API_SECRET to one, or put livekit-server on the PATH"
 _TOOLS = Path(__file__).parents[2] / ".tools" / "bin"
 _BUILD_S = 600
 _SETTLE_S = 1.5
@@ -27,26 +29,60 @@ _SETTLE_S = 1.5
 
 @dataclass(frozen=True, slots=True)
 class RoomServer:
+    """Where rooms are, and with which key; `repr` leaves the secret out."""
+
     url: str
+    key: str = KEY
+    secret: str = field(default=SECRET, repr=False)
 
     @property
     def environment(self) -> dict[str, str]:
-        return {"LIVEKIT_URL": self.url, "LIVEKIT_API_KEY": KEY, "LIVEKIT_API_SECRET": SECRET}
+        return {"LIVEKIT_URL": self.url, "LIVEKIT_API_KEY": self.key, "LIVEKIT_API_SECRET": self.secret}
+
+    def token(self, identity: str, room: str) -> str:
+        """To join a room under this name."""
+        from livekit import api
+
+        grants = api.VideoGrants(room_join=True, room=room)
+        return api.AccessToken(self.key, self.secret).with_identity(identity).with_grants(grants).to_jwt()
 
 
 def binary() -> Path:
-    """A livekit-server: what `make` built, or the one on the PATH, or one that is built now.
+    """A livekit-server: what `make test` built, or the one on the PATH, or one that is built now.
 
-    Raises SetupError when there is none and Go is not there to build it.
+    Raises SetupError when there is none and Go does not build it.
     """
     own, installed = _TOOLS / "livekit-server", shutil.which("livekit-server")
     if own.exists() or installed:
         return own if own.exists() else Path(str(installed))
     if shutil.which("go") is None:
-        raise SetupError("no livekit-server was found: put one on the PATH, or install Go and one is built")
+        raise SetupError(f"no LiveKit server: {_REMEDY}, or install Go and one is built")
+    print("building a LiveKit server, once; it takes some minutes ...", file=sys.stderr, flush=True)
     _TOOLS.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["go", "install", MODULE], env={**os.environ, "GOBIN": str(_TOOLS)}, check=True, timeout=_BUILD_S)
+    build = ["go", "install", MODULE]
+    try:
+        subprocess.run(build, env={**os.environ, "GOBIN": str(_TOOLS)}, check=True, timeout=_BUILD_S)
+    except (subprocess.SubprocessError, OSError):
+        raise SetupError(f"a LiveKit server could not be built by `{' '.join(build)}`: {_REMEDY}") from None
     return (_TOOLS / "server").rename(own)
+
+
+@contextlib.contextmanager
+def reachable_server(log: Path, environ: Mapping[str, str]) -> Iterator[RoomServer]:
+    """The server that LIVEKIT_URL names, else one of our own for the length of the block.
+
+    Raises ConfigError when there is a url without its key, SetupError when there is no server.
+    """
+    if not environ.get("LIVEKIT_URL"):
+        with running_server(log) as server:
+            yield server
+        return
+    names = ("LIVEKIT_URL", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET")
+    if missing := [name for name in names if not environ.get(name)]:
+        raise ConfigError(
+            f"LIVEKIT_URL is set: set {' and '.join(missing)} too, or take it away for a server of our own"
+        )
+    yield RoomServer(*(environ[name] for name in names))
 
 
 def free_port(kind: int = socket.SOCK_STREAM) -> int:
@@ -131,6 +167,7 @@ __all__ = [
     "RoomServer",
     "binary",
     "free_port",
+    "reachable_server",
     "running",
     "running_server",
     "wait_for_line",

@@ -60,8 +60,6 @@ class PeerAudioOutput(io.AudioOutput):
     def __init__(self, peer: Peer) -> None:
         capabilities = io.AudioOutputCapabilities(pause=True)
         super().__init__(label="WebRTC", capabilities=capabilities, next_in_chain=None, sample_rate=HZ)
-        self.silent_at: float | None = None
-        """When a stretch of sound last ended: all was said, a pause, a cut."""
         self._playout = peer.playout
         self._playout.on_started = lambda: self.on_playback_started(created_at=time.time())
         self._playout.on_run = self._report_run
@@ -87,8 +85,8 @@ class PeerAudioOutput(io.AudioOutput):
         self._playout.resume()
 
     def _report_run(self, offset: int, samples: int) -> None:
-        seconds, self.silent_at = samples / HZ, time.time()
-        self.on_playback_progressed(started_at=self.silent_at - seconds, offset=offset / HZ, duration=seconds)
+        seconds = samples / HZ
+        self.on_playback_progressed(started_at=time.time() - seconds, offset=offset / HZ, duration=seconds)
 
     def _report_end(self, samples: int, is_cut: bool) -> None:
         self.on_playback_finished(playback_position=samples / HZ, interrupted=is_cut)

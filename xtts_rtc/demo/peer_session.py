@@ -21,7 +21,7 @@ async def converse(kit: Kit, peer: Peer, *, idle_s: float | None = None) -> None
     What the caller asked for is in `peer.options`, and may change by an event.
     """
     ears, mouth = PeerAudioInput(peer), PeerAudioOutput(peer)
-    reporter = Reporter(peer.send_event, lambda: mouth.silent_at)
+    reporter = Reporter(peer.send_event)
     wishes = Wishes(kit.engine, reporter.tell)
     chosen = {"voice": kit.voices.voice, "language": kit.voices.language, **await wishes.possible(peer.options)}
     session = build_session(kit, **chosen, idle_s=idle_s)

@@ -15,24 +15,24 @@ import numpy as np
 
 from xtts_rtc.audio.frames import Int16
 from xtts_rtc.demo.ears import HZ, Heard
-from xtts_rtc.demo.phone import Phone
+from xtts_rtc.demo.line import Line
 from xtts_rtc.demo.recogniser import Recogniser, words
 from xtts_rtc.demo.script import Exchange
 from xtts_rtc.text.spoken import spoken_form
 
-JITTER_BUFFER_S = 0.06
-"""What a listener's device holds back; a frame that is later than this behind the fastest one is a gap."""
 _SETTLE_S = 0.3
 _MARGIN_S = 0.1
 
 
 @dataclass(frozen=True, slots=True, repr=False)  # asyncio prints the result of its last task, to nobody: 5 s
 class Call:
-    """Everything that is known of one call. `num_underruns` is the agent's own count."""
+    """Everything that is known of one call. `num_underruns` is the agent's own count, `concealed_samples` the ear's."""
 
-    phone: Phone
+    phone: Line
     exchanges: list[Exchange]
     num_underruns: int
+    concealed_samples: int
+    transport: str = "webrtc"
 
     @property
     def began(self) -> float:
@@ -47,6 +47,7 @@ def document(call: Call, recogniser: Recogniser) -> dict[str, Any]:
     turns = [event for event in events if event["type"] == "turn"]
     cuts = [each for each in call.exchanges if each.silent is not None]
     summary = {
+        "transport": call.transport,
         "turns": len(answered),
         "turn_latency_ms": _spread(latency),
         "first_audio_ms": _spread([turn["first_audio_ms"] for turn in turns]),
@@ -56,18 +57,10 @@ def document(call: Call, recogniser: Recogniser) -> dict[str, Any]:
         "barge_in_from_voice_ms": [round(1e3 * ((each.silent or 0) - each.began)) for each in cuts],
         "old_audio_after_cut_samples": sum(_old_audio(phone, each) for each in cuts),
         "underruns": call.num_underruns,
-        "concealed_samples": concealed_samples(phone),
+        "concealed_samples": call.concealed_samples,
         "agent_wer": _agent_wer(phone, recogniser),
     }
     return {"summary": summary, "events": _timeline(call)}
-
-
-def concealed_samples(phone: Phone) -> int:
-    """Samples that a listener's device would have had to invent: lost packets, and those behind its jitter buffer."""
-    stamps = np.array(phone.timestamps, np.int64)
-    lost = int(np.maximum(np.diff(stamps) - HZ // 50, 0).sum())
-    late = np.array([frame.at for frame in phone.frames]) - stamps / HZ
-    return lost + int((late - np.percentile(late, 1) > JITTER_BUFFER_S).sum()) * (HZ // 50)
 
 
 def stereo(call: Call) -> bytes:
@@ -116,7 +109,7 @@ def _list(values: list[float]) -> str:
     return ", ".join(f"{value:.0f}" for value in values) + " ms"
 
 
-def _since_interrupt(phone: Phone, cut: Exchange) -> int:
+def _since_interrupt(phone: Line, cut: Exchange) -> int:
     """From the moment the agent's session stopped to speak; where it never said so, from the caller's voice."""
     stops = [
         event["at"]
@@ -127,7 +120,7 @@ def _since_interrupt(phone: Phone, cut: Exchange) -> int:
     return max(0, round(1e3 * ((cut.silent or at) - at)))
 
 
-def _old_audio(phone: Phone, cut: Exchange) -> int:
+def _old_audio(phone: Line, cut: Exchange) -> int:
     """Loud samples between the cut, once the caller's jitter buffer has run out, and the next answer's first sound."""
     assert cut.silent is not None
     end = cut.answered or float("inf")
@@ -135,7 +128,7 @@ def _old_audio(phone: Phone, cut: Exchange) -> int:
     return sum(HZ // 50 for at in times if at < end)
 
 
-def _agent_wer(phone: Phone, recogniser: Recogniser) -> float:
+def _agent_wer(phone: Line, recogniser: Recogniser) -> float:
     """Over all sentences that were heard to their end. A sentence's sound is what was heard since the one before."""
     errors = total = 0
     begin = 0.0
@@ -213,4 +206,4 @@ def _laid(frames: list[Heard], began: float) -> Int16:
     return np.concatenate([np.zeros(round(HZ * (frames[0].at - began)), np.int16), pcm])
 
 
-__all__ = ["JITTER_BUFFER_S", "Call", "concealed_samples", "document", "stereo", "stretches", "table", "word_errors"]
+__all__ = ["Call", "document", "stereo", "stretches", "table", "word_errors"]

@@ -37,15 +37,12 @@ from xtts_rtc.demo.session import Conversation
 
 
 class Reporter:
-    """Tells with `send` what happens in a session. `is_idle` is set when neither side has spoken for too long.
+    """Tells with `send` what happens in a session. `is_idle` is set when neither side has spoken for too long."""
 
-    silent_at: when a stretch of the agent's sound last ended, in seconds since the epoch.
-    """
-
-    def __init__(self, send: Callable[[Mapping[str, object]], None], silent_at: Callable[[], float | None]) -> None:
+    def __init__(self, send: Callable[[Mapping[str, object]], None]) -> None:
         self.is_idle = asyncio.Event()
         self._send = send
-        self._silent_at = silent_at
+        self._silent_at: float | None = None
         self._began = time.time()
         self._noticed: float | None = None
 
@@ -68,6 +65,7 @@ class Reporter:
         session.on("conversation_item_added", self._item)
         session.on("error", self._error)
         output.on("playback_started", partial(self._started, agent))
+        output.on("playback_progressed", self._progressed)
         output.on("playback_finished", self._finished)
 
     def _agent_state(self, event: AgentStateChangedEvent) -> None:
@@ -98,8 +96,12 @@ class Reporter:
         if report is not None:
             self.tell("turn", **asdict(report))
 
+    def _progressed(self, event: io.PlaybackProgressedEvent) -> None:
+        """A stretch of the agent's sound is over: all was said, a pause, a cut."""
+        self._silent_at = event.started_at + event.duration
+
     def _finished(self, event: io.PlaybackFinishedEvent) -> None:
-        noticed, silent = self._noticed, self._silent_at()
+        noticed, silent = self._noticed, self._silent_at
         if event.interrupted and event.playback_position:  # else it had not begun
             after = round(1e3 * (silent - noticed), 1) if noticed and silent and silent >= noticed else None
             self.tell("cut", position_ms=round(1e3 * event.playback_position), after_ms=after)

@@ -1,6 +1,6 @@
 """What the caller of a self-call does: asks, listens, interrupts, is interrupted, hangs up.
 
-In: a `Phone` whose other end is the demo's agent. Out: a list of `Exchange`s with the times at the caller's
+In: a `Line` whose other end is the demo's agent. Out: a list of `Exchange`s with the times at the caller's
 ear and mouth, in seconds since the epoch.
 """
 
@@ -16,7 +16,7 @@ import soxr
 
 from xtts_rtc.audio.frames import Int16, to_int16
 from xtts_rtc.demo.ears import HZ
-from xtts_rtc.demo.phone import Phone
+from xtts_rtc.demo.line import Line
 
 ASSETS = Path(__file__).parents[1] / "assets" / "caller"
 INTERRUPT_AFTER_S = 2.0
@@ -66,7 +66,7 @@ def recorded(step: Step) -> Int16:
     return to_int16(np.asarray(soxr.resample(pcm, hz, HZ), np.float32))
 
 
-async def play(phone: Phone, script: tuple[Step, ...] = SCRIPT) -> list[Exchange]:
+async def play(phone: Line, script: tuple[Step, ...] = SCRIPT) -> list[Exchange]:
     """The whole call. Raises TimeoutError when the agent does not answer within 20 s."""
     clips = {step.clip: recorded(step) for step in script}
     await phone.until_event("ready", limit_s=_ANSWER_S)
@@ -87,7 +87,7 @@ async def play(phone: Phone, script: tuple[Step, ...] = SCRIPT) -> list[Exchange
     return exchanges
 
 
-async def _say(phone: Phone, step: Step, pcm: Int16) -> Exchange:
+async def _say(phone: Line, step: Step, pcm: Int16) -> Exchange:
     asked = time.time()
     phone.mouth.say(pcm)
     while phone.mouth.is_busy:
@@ -96,12 +96,12 @@ async def _say(phone: Phone, step: Step, pcm: Int16) -> Exchange:
     return Exchange(step, loud[0], loud[-1] + 0.02)
 
 
-async def _until_it_is_my_turn(phone: Phone) -> None:
+async def _until_it_is_my_turn(phone: Line) -> None:
     await phone.until_quiet(_QUIET_S, limit_s=60)
     await asyncio.sleep(THINK_S)
 
 
-def _last_sound(phone: Phone, since: float) -> float:
+def _last_sound(phone: Line, since: float) -> float:
     """The last sound before the first quiet third of a second behind `since`."""
     times = phone.loud_times(since - 0.5)
     for at, following in zip(times, [*times[1:], float("inf")], strict=True):

@@ -17,6 +17,7 @@ _STEPS = (
     ("first_audio_ms", "first audio", "#0072B2"),
     ("heard_ms", "sent", "#009E73"),
 )
+_WAYS = {"webrtc": "over WebRTC", "livekit": "in a LiveKit room"}
 _ROWS = {"caller": 1.0, "agent": 0.0}
 
 
@@ -37,7 +38,8 @@ def draw(call: dict[str, Any], path: Path) -> None:
     _draw_turns(turns, [event for event in call["events"] if event["what"] == "turn"])
     cut = ", ".join(f"{value} ms" for value in call["summary"]["barge_in_cut_ms"])
     figure.suptitle(
-        f"One call over WebRTC: turn latency p50 {call['summary']['turn_latency_ms']['p50']:.0f} ms, "
+        f"One call {_WAYS[call['summary']['transport']]}: "
+        f"turn latency p50 {call['summary']['turn_latency_ms']['p50']:.0f} ms, "
         f"interrupted in {cut}",
         x=0.01,
         ha="left",
