@@ -7,10 +7,10 @@ import contextlib
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pytest
@@ -26,6 +26,7 @@ from xtts_rtc.types import Float32
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
+T = TypeVar("T")
 FOLDER = Path(__file__).parent
 HZ = 24_000
 BLOCK = 128
@@ -38,39 +39,54 @@ FLAGS = [
 
 
 @pytest.fixture(scope="module")  # its event loop stands in the way of every async test that follows
-def browser() -> Iterator[Browser]:
-    """Debian's Chromium, or Chrome; `make test` installs one where there is none."""
+def launch() -> Iterator[Callable[..., Browser]]:
+    """Starts Debian's Chromium, or Chrome, with further flags; `make test` installs one where there is none."""
     from playwright.sync_api import sync_playwright
 
     path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     assert path, "no Chromium: `make test` installs it, or apt-get install chromium"
     with sync_playwright() as playwright:
-        made = playwright.chromium.launch(executable_path=path, args=FLAGS, chromium_sandbox=os.geteuid() != 0)
-        yield made
-        made.close()
+        made: list[Browser] = []
+
+        def start(*flags: str) -> Browser:
+            made.append(
+                playwright.chromium.launch(
+                    executable_path=path, args=[*FLAGS, *flags], chromium_sandbox=os.geteuid() != 0
+                )
+            )
+            return made[-1]
+
+        yield start
+        for browser in made:
+            browser.close()
 
 
-def _routes_with_recorder() -> list[Route]:
-    """The page and one file more: its policy takes scripts from the server only, and Playwright adds no worklet."""
+@pytest.fixture(scope="module")
+def browser(launch: Callable[..., Browser]) -> Browser:
+    """Without a microphone."""
+    return launch()
+
+
+def recorder_route() -> Route:
+    """A file beside the page's: its policy takes scripts from the server only, and Playwright adds no worklet."""
     recorder = (FOLDER / "recorder.mjs").read_bytes()
 
     async def answer(request: Request) -> Response:
         return Response(recorder, media_type="text/javascript")
 
-    return [*page_routes("page", "/"), Route("/page/recorder.mjs", answer)]
+    return Route("/page/recorder.mjs", answer)
 
 
 @contextlib.contextmanager
-def background(make_engine: Callable[[], Engine], *, api_key: str | None = None, port: int = 0) -> Iterator[int]:
-    """The engine server on an event loop and a thread of its own; gives its port."""
+def on_a_thread(opened: Callable[[], contextlib.AbstractAsyncContextManager[T]]) -> Iterator[T]:
+    """What a context gives, which lives on an event loop and a thread of its own."""
     started = threading.Event()
     found: list[Any] = []
 
     async def run() -> None:
         stop = asyncio.Event()
-        front = _routes_with_recorder()
-        async with make_engine() as engine, serving(engine, port=port, api_key=api_key, front=front) as taken:
-            found.extend([taken, asyncio.get_running_loop(), stop])
+        async with opened() as given:
+            found.extend([given, asyncio.get_running_loop(), stop])
             started.set()
             await stop.wait()
 
@@ -83,6 +99,20 @@ def background(make_engine: Callable[[], Engine], *, api_key: str | None = None,
         if found:
             found[1].call_soon_threadsafe(found[2].set)
         thread.join(30)
+
+
+@contextlib.contextmanager
+def background(make_engine: Callable[[], Engine], *, api_key: str | None = None, port: int = 0) -> Iterator[int]:
+    """The engine server with the page that speaks a text; gives its port."""
+
+    @contextlib.asynccontextmanager
+    async def opened() -> AsyncIterator[int]:
+        front = [*page_routes("page", "/"), recorder_route()]
+        async with make_engine() as engine, serving(engine, port=port, api_key=api_key, front=front) as taken:
+            yield taken
+
+    with on_a_thread(opened) as taken:
+        yield taken
 
 
 @dataclass
@@ -138,14 +168,22 @@ def visit(browser: Browser) -> Iterator[Callable[..., Visit]]:
     """Opens the page of a port. No test leaves an error in the console or asks another origin."""
     visits: list[Visit] = []
 
-    def open_page(port: int, *, host: str = "127.0.0.1", voices: bool = True, **options: Any) -> Visit:
-        page = browser.new_context(**options).new_page()
+    def open_page(
+        port: int,
+        *,
+        host: str = "127.0.0.1",
+        voices: bool = True,
+        within: Browser = browser,
+        capture: str = "capture.js",
+        **options: Any,
+    ) -> Visit:
+        page = within.new_context(**options).new_page()
         made = Visit(page, f"http://{host}:{port}")
         visits.append(made)
         page.on("console", lambda message: message.type == "error" and made.errors.append(message.text))
         page.on("pageerror", lambda error: made.errors.append(str(error)))
         page.on("request", lambda request: made.requests.append(request.url))
-        page.add_init_script(path=FOLDER / "capture.js")
+        page.add_init_script(path=FOLDER / capture)
         page.goto(made.origin + "/")
         if voices:
             page.wait_for_selector("#toggle:enabled")

@@ -13,7 +13,7 @@ from xtts_rtc.guard.keys import KeyRing, RequireKey
 from xtts_rtc.guard.limits import LimitRequest
 from xtts_rtc.guard.origin import RefuseForeignPages
 
-OPEN_PATHS = ("/healthz", "/readyz", "/metrics", "/", "/page/", "/docs", "/docs/", "/openapi.json")
+OPEN_PATHS = ("/healthz", "/readyz", "/metrics", "/", "/page/", "/call/", "/docs", "/docs/", "/openapi.json")
 """Answered without a key: load balancers and scrapers have none, and the pages ask for it themselves."""
 _FORM_BYTES = 64 * 1024
 

@@ -6,17 +6,20 @@ import { problemOfRefusal, problemOfUpload } from "./problems.mjs";
 
 export class Desk {
   #fetch;
+  #hasKey;
   #server;
 
-  constructor({ fetch }) {
+  /** fetch adds the server's key to a request, where there is one (hasKey). */
+  constructor({ fetch, hasKey = () => false }) {
     this.#fetch = fetch;
+    this.#hasKey = hasKey;
     this.#server = new Server({ fetch, keyOf: () => "" });
   }
 
   /** {voices, languages}. Throws Problem. */
   async choices() {
     const answer = await this.#ask("call", { cache: "no-store" });
-    if (!answer.ok) throw await problemOfRefusal(answer);
+    if (!answer.ok) throw await problemOfRefusal(answer, this.#hasKey());
     const { languages } = await answer.json();
     return { voices: await this.#server.voices(), languages };
   }
@@ -56,7 +59,7 @@ export function figuresOf(check) {
     ["Length", `${check.duration_s.toFixed(1)} s`],
     ["Over noise", `${Math.round(check.snr_db)} dB`],
     ["Clipped", `${(check.clipped_share * 100).toFixed(check.clipped_share && check.clipped_share < 0.01 ? 2 : 0)} %`],
-    ["Loudness", `${Math.round(check.level_dbfs)} dBFS`],
+    ["Loudness", `${Math.round(check.level_dbfs)} dB`],
     ["Pauses", `${Math.round(check.silence_share * 100)} %`],
     ["Rate", `${check.sample_rate / 1000} kHz`],
   ];

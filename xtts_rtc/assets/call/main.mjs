@@ -11,18 +11,19 @@ import { Sound } from "./sound.mjs";
 import { Timeline, draw } from "./timeline.mjs";
 import { Transcript } from "./transcript.mjs";
 
+const KEY = "xtts-rtc.key"; // in this tab's session storage, nowhere else; the other page's too
 const RETRY_MS = 3000;
 const NEAR_END_PX = 160;
 const part = (id) => document.getElementById(id);
 const browser = {
   getMicrophone: (wanted) => navigator.mediaDevices.getUserMedia(wanted),
   makePeer: () => new RTCPeerConnection(),
-  fetch: (...request) => fetch(...request),
+  fetch: (path, options = {}) => fetch(path, { ...options, headers: { ...options.headers, ...keyHeader() } }),
   now: () => performance.now(),
   every: (ms, work) => setInterval(work, ms),
   cancel: (timer) => clearInterval(timer),
 };
-const desk = new Desk({ fetch: browser.fetch });
+const desk = new Desk({ fetch: browser.fetch, hasKey: () => Boolean(sessionStorage.getItem(KEY)) });
 const sound = new Sound(part("agent-sound"), level);
 const transcript = new Transcript(part("lines"), part("announcer"));
 const way = new WayClock();
@@ -41,6 +42,11 @@ const STATUS = {
   talking: () => ({ thinking: "Thinking", speaking: "Speaking" })[agentState] ?? "Listening",
   over: () => (call.seconds ? "The call is over" : "Ready"),
 };
+
+function keyHeader() {
+  const key = sessionStorage.getItem(KEY);
+  return key ? { Authorization: `Bearer ${key}` } : {};
+}
 
 function begin() {
   tell(null);
@@ -152,6 +158,7 @@ function tell(problem) {
   part("problem").dataset.kind = problem.isAsking ? "ask" : "failure";
   part("problem-title").textContent = problem.title;
   part("problem-detail").textContent = problem.detail;
+  part("problem").scrollIntoView({ block: "center" }); // on a phone the page stands at its end
 }
 
 function fill(id, options, chosen) {
@@ -173,10 +180,16 @@ async function load(voice = part("voice").value) {
     part("toggle").disabled = Boolean(hopeless);
     if (!call) write("status", hopeless ? "" : "Ready");
     if (!call?.isRunning && !call?.problem) tell(hopeless);
+    part("key-form").hidden = true;
   } catch (problem) {
-    write("status", problem.status === 503 ? "Loading the models…" : "Trying again…");
-    if (problem.status !== 503) tell(problem);
-    setTimeout(() => load(), RETRY_MS);
+    const { status, wantsKey } = problem;
+    write("status", status === 503 ? "Loading the models…" : wantsKey ? "Waiting for the key" : "Trying again…");
+    if (status !== 503) tell(problem);
+    if (!wantsKey) setTimeout(() => load(), RETRY_MS);
+    else if (part("key-form").hidden) {
+      part("key-form").hidden = false;
+      part("key").focus();
+    }
   }
 }
 
@@ -185,6 +198,12 @@ part("mute").addEventListener("click", () => call?.mute(!call.isMuted));
 for (const id of ["voice", "language"]) {
   part(id).addEventListener("change", () => call?.choose({ [id]: part(id).value }));
 }
+part("key-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  sessionStorage.setItem(KEY, part("key").value.trim());
+  part("key").value = "";
+  load();
+});
 wireClone(desk, async (voice) => {
   await load(voice);
   call?.choose({ voice });

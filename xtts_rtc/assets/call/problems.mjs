@@ -35,10 +35,10 @@ export function problemOfMicrophone(error) {
   return new Problem(words ?? { title: "The microphone does not start", detail: `The browser says: ${error.message || error.name}.` });
 }
 
-/** From an answer to a call that is not a success. */
-export async function problemOfRefusal(answer) {
+/** From an answer to a call that is not a success. hasKey: a key was sent with it. */
+export async function problemOfRefusal(answer, hasKey = false) {
   const { code } = await answer.clone().json().catch(() => ({}));
-  if (answer.status !== 429 && code !== "lines_busy") return problemOfAnswer(answer, false);
+  if (answer.status !== 429 && code !== "lines_busy") return problemOfAnswer(answer, hasKey);
   const detail = `Others are talking with it right now. ${again(answer.headers.get("retry-after"))}`;
   return new Problem({ title: "Every line is taken", detail, status: answer.status });
 }
