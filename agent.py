@@ -13,7 +13,7 @@ from livekit.agents import AgentServer, JobContext, JobProcess, cli
 from livekit.agents.voice.room_io import AudioOutputOptions, RoomOptions
 
 from xtts_rtc.composition import engine_of
-from xtts_rtc.demo.session import Conversation, Kit, build_session, load_kit
+from xtts_rtc.demo.session import ROOM_LEAD_S, Conversation, Kit, build_session, load_kit
 from xtts_rtc.server_status import server_status
 from xtts_rtc.settings import Settings, load_settings
 
@@ -38,7 +38,7 @@ async def enter(job: JobContext) -> None:
     job.add_shutdown_callback(kit.aclose)
     options = RoomOptions(audio_output=AudioOutputOptions(sample_rate=TRACK_HZ))
     session = build_session(kit)
-    agent = Conversation(kit.voices.language, instructions=kit.agent.instructions)
+    agent = Conversation(kit.voices.language, instructions=kit.agent.instructions, lead_s=ROOM_LEAD_S)
     await session.start(agent, room=job.room, room_options=options)
     if kit.agent.greeting:
         await session.say(kit.agent.greeting)

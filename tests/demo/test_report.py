@@ -89,6 +89,14 @@ async def test_lost_and_late_packets_are_concealed_ones(call: Call) -> None:
     assert phone.concealed_samples() == 2 * FRAME
 
 
+async def test_a_clock_that_starts_anew_is_one_gap(call: Call) -> None:
+    phone = call.phone
+    assert isinstance(phone, Phone)
+    for frame in phone.frames[200:]:
+        frame.at += 0.16
+    assert phone.concealed_samples() == pytest.approx(0.1 * HZ, abs=1)
+
+
 async def test_the_recording_has_the_caller_left_and_the_agent_right(call: Call) -> None:
     with wave.open(io.BytesIO(stereo(call))) as file:
         assert (file.getnchannels(), file.getframerate(), file.getnframes()) == (2, HZ, 10 * HZ)

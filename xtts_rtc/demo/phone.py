@@ -25,6 +25,7 @@ from xtts_rtc.transports.webrtc.peer import LOOPBACK, gather_on
 
 JITTER_BUFFER_S = 0.06
 """What a listener's device holds back; a frame that is later than this behind the fastest one is a gap."""
+FOLLOW_FRAMES = 50
 
 Exchange = Callable[[str], Awaitable[str]]
 """Gives an offer to the other side and returns its answer: an HTTP request, or a call in a test."""
@@ -68,11 +69,17 @@ class Phone(Line):
         self.channel.send(text)
 
     def concealed_samples(self) -> int:
-        """Those that a listener's device would have had to invent: lost packets, and those behind its jitter buffer."""
+        """Those that a listener's device would have had to invent: lost packets, and those behind its jitter buffer.
+
+        The buffer follows the sender's clock, which starts anew after a standstill: that is one gap, not a late rest.
+        """
         stamps = np.array(self.timestamps, np.int64)
         lost = int(np.maximum(np.diff(stamps) - FRAME_SAMPLES, 0).sum())
-        late = np.array([frame.at for frame in self.frames]) - stamps / HZ
-        return lost + int((late - np.percentile(late, 1) > JITTER_BUFFER_S).sum()) * FRAME_SAMPLES
+        delay = np.array([frame.at for frame in self.frames]) - stamps / HZ
+        padded = np.pad(delay, (0, FOLLOW_FRAMES - 1), mode="edge")
+        base = np.lib.stride_tricks.sliding_window_view(padded, FOLLOW_FRAMES).min(axis=1)
+        late = int((delay - base > JITTER_BUFFER_S).sum()) * FRAME_SAMPLES
+        return lost + late + round(HZ * float(np.maximum(np.diff(base) - JITTER_BUFFER_S, 0).sum()))
 
 
 @contextlib.asynccontextmanager

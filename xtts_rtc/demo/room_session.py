@@ -14,7 +14,7 @@ from livekit import rtc
 from xtts_rtc.demo.livekit_server import RoomServer
 from xtts_rtc.demo.reporter import Reporter
 from xtts_rtc.demo.room_line import EVENTS, join
-from xtts_rtc.demo.session import Conversation, Kit, build_session
+from xtts_rtc.demo.session import ROOM_LEAD_S, Conversation, Kit, build_session
 
 TRACK_HZ = 48_000
 
@@ -45,7 +45,9 @@ async def answering_in(kit: Kit, server: RoomServer, name: str) -> AsyncIterator
     outbox: asyncio.Queue[Mapping[str, object]] = asyncio.Queue()
     reporter = Reporter(outbox.put_nowait)
     session = build_session(kit)
-    agent = Conversation(kit.voices.language, instructions=kit.agent.instructions, on_written=reporter.written)
+    agent = Conversation(
+        kit.voices.language, instructions=kit.agent.instructions, lead_s=ROOM_LEAD_S, on_written=reporter.written
+    )
     publish = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE, dtx=False)
     options = RoomOptions(audio_output=AudioOutputOptions(sample_rate=TRACK_HZ, track_publish_options=publish))
     post = asyncio.create_task(_post(room, outbox), name="events")

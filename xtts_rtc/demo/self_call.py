@@ -72,7 +72,7 @@ async def measure(settings: Settings, engine: Engine) -> report.Call:
 async def _serving(calls: Calls) -> AsyncIterator[str]:
     """`POST /call` on a free port; its address."""
     listener = listen(LOOPBACK, 0)
-    config = uvicorn.Config(Starlette(routes=list(call_routes(calls))), log_level="warning", lifespan="off")
+    config = uvicorn.Config(Starlette(routes=list(call_routes(calls))), log_config=None, lifespan="off")
     server = uvicorn.Server(config)
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
     running = asyncio.create_task(server.serve(sockets=[listener]))

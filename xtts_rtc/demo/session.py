@@ -21,6 +21,10 @@ from xtts_rtc.demo.turns import Marks, TurnClock
 from xtts_rtc.settings import AgentSettings, SamplingSettings, Settings, VoiceSettings
 from xtts_rtc.text.segmenter import Segmenter
 
+ROOM_LEAD_S = 0.1
+"""An engine's first chunk is 50 ms and its second comes 100 to 200 ms later on two cores. A browser's line waits for
+this by itself; a LiveKit room plays what it gets, and every answer began with a stutter."""
+
 
 @dataclass(slots=True)
 class Kit:
@@ -92,7 +96,8 @@ def build_session(
 class Conversation(Agent):
     """An agent that notes when each part of an answer was there, and what was written, in `turns` and `on_written`.
 
-    `language` is what its next answer is cut into clauses as.
+    `language` is what its next answer is cut into clauses as. lead_s: seconds of an answer's audio that are kept back
+    until they are whole, for an output that plays whatever it gets at once.
     """
 
     def __init__(
@@ -100,12 +105,14 @@ class Conversation(Agent):
         language: str,
         *,
         instructions: str,
+        lead_s: float = 0.0,
         on_written: Callable[[str], None] = lambda text: None,
     ) -> None:
         super().__init__(instructions=instructions)
         self.turns = TurnClock()
         self.language = language
         self._on_written = on_written
+        self._lead_s = lead_s
 
     async def on_user_turn_completed(self, turn_ctx: llm.ChatContext, new_message: llm.ChatMessage) -> None:
         self.turns.turn_ended(new_message.metrics.get("stopped_speaking_at"))
@@ -123,7 +130,7 @@ class Conversation(Agent):
     async def tts_node(self, text: AsyncIterable[str], model_settings: ModelSettings) -> AsyncIterator[rtc.AudioFrame]:
         marks = self.turns.marks
         written = self._noting(text, marks)
-        async for frame in Agent.default.tts_node(self, written, model_settings):
+        async for frame in _led(Agent.default.tts_node(self, written, model_settings), self._lead_s):
             if marks.first_audio is None:
                 marks.first_audio = time.time()
             yield frame
@@ -140,9 +147,22 @@ class Conversation(Agent):
             marks.first_clause = time.time()
 
 
+async def _led(frames: AsyncIterable[rtc.AudioFrame], lead_s: float) -> AsyncIterator[rtc.AudioFrame]:
+    """The same frames; the first ones together, once they last so long or are all."""
+    waiting: list[rtc.AudioFrame] = []
+    is_held = lead_s > 0
+    async for frame in frames:
+        waiting.append(frame)
+        is_held = is_held and sum(each.duration for each in waiting) < lead_s
+        while waiting and not is_held:
+            yield waiting.pop(0)
+    for frame in waiting:
+        yield frame
+
+
 def _content(chunk: Any) -> str | None:
     delta = getattr(chunk, "delta", None)
     return delta.content if delta else None
 
 
-__all__ = ["Conversation", "Kit", "build_session", "load_kit"]
+__all__ = ["ROOM_LEAD_S", "Conversation", "Kit", "build_session", "load_kit"]
