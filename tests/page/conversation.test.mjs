@@ -70,6 +70,7 @@ test("a call that ends in mid-sentence leaves a sentence that was cut there", ()
   const conversation = talk(...written(STORY), agent("speaking"), ...spoken("The garden"));
   assert.equal(conversation.end().state, "cut");
   assert.equal(heardOf(conversation.lines[0]), "The garden");
+  assert.equal(spokenLine(conversation.lines[0]), "Agent: The garden – end of the call");
   assert.equal(conversation.end(), null);
 });
 

@@ -5,7 +5,7 @@ export class Conversation {
    *
    * An agent's state: coming (written, not heard yet), speaking, paused (it holds its tongue, and may go on),
    * done, cut, unheard (the caller went on before it had begun). `heard` counts characters of `written`.
-   * turn: the latency of this answer; cut: {afterMs}, null where it was not measured. */
+   * turn: the latency of this answer; cut: {afterMs}, null where it was not measured; isLast: the call ended in it. */
   lines = [];
   #answer = null;
 
@@ -24,7 +24,8 @@ export class Conversation {
 
   /** The call is over: what was not heard by now never will be. */
   end() {
-    return this.#close();
+    const line = this.#close();
+    return line && Object.assign(line, { isLast: true });
   }
 
   #understood({ text, is_final: isFinal }) {

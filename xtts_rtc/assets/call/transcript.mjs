@@ -107,7 +107,8 @@ export function spokenLine(line) {
   return "";
 }
 
-function markOf({ state, cut }) {
+function markOf({ state, cut, isLast }) {
+  if (isLast) return "end of the call";
   if (state === "unheard") return "you went on";
   return cut?.afterMs == null ? "cut" : `cut in ${asTime(cut.afterMs)}`;
 }
