@@ -205,6 +205,15 @@ test("an agent's error is told while the call goes on", async () => {
   assert.equal(call.problem.title, "The voice was not found");
   assert.equal(call.problem.detail, "It was deleted: choose another voice.");
   assert.equal(call.state, "talking");
+  browser.tell({ type: "turn" });
+  assert.equal(call.problem, null);
+});
+
+test("a microphone that is unplugged ends the call with its own words", async () => {
+  const { browser, call } = await talking();
+  browser.track.onended();
+  assert.match(call.problem.title, /microphone is gone/);
+  assert.deepEqual(browser.requests.at(-1), ["DELETE", "call/c1"]);
 });
 
 test("muted is muted, before the call too", async () => {

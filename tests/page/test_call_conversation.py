@@ -122,9 +122,12 @@ def test_a_caller_asks_interrupts_and_hears_the_next_answer_and_nothing_more_of_
     between = agent_pcm[round((last + 0.1) * HZ) : round(second_turn * HZ)]
     first_words = recogniser.words(agent_pcm[round(first_turn * HZ) : round(last * HZ)], HZ)
     second_words = recogniser.words(agent_pcm[round((begin - 0.1) * HZ) :], HZ)
+    asked_until = caller_times[caller_times < begin].max() + 0.02
+    waited_ms = 1e3 * (begin - asked_until)
     with capsys.disabled():
         print(
-            f"\npage: voice to silence {1e3 * (last - onset):.0f} ms at the caller's ear; answers in"
+            f"\npage: voice to silence {1e3 * (last - onset):.0f} ms at the caller's ear; question to answer"
+            f" {waited_ms:.0f} ms on the tape; answers in"
             f" {figures['answers-in']}, stops in {figures['stops-in']}; turns {totals}, {steps}\n"
             f"  heard: {' '.join(first_words)} | {' '.join(second_words)}"
         )
@@ -141,6 +144,7 @@ def test_a_caller_asks_interrupts_and_hears_the_next_answer_and_nothing_more_of_
     assert figures["stops-in"].endswith(" ms") and figures["answers-in"] != "–"
     total = sum(float(text.split()[0]) * (1 if text.endswith("ms") else 1000) for text in steps)
     assert len(totals) == 2 and len(steps) == 5
+    assert shown_ms(totals[1]) - 150 < waited_ms < shown_ms(totals[1]) + 900  # quiet ends count as speech, or not
     assert total == pytest.approx(shown_ms(totals[1]), abs=12)  # each is rounded
 
 

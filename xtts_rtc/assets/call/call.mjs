@@ -3,7 +3,15 @@
 // It touches no page. What it needs of the browser is given to it, so its states can be tested without one.
 
 import { Problem } from "../page/problem.mjs";
-import { SERVER_GONE, UNREACHABLE, problemOfAgent, problemOfEnd, problemOfMicrophone, problemOfRefusal } from "./problems.mjs";
+import {
+  MICROPHONE_GONE,
+  SERVER_GONE,
+  UNREACHABLE,
+  problemOfAgent,
+  problemOfEnd,
+  problemOfMicrophone,
+  problemOfRefusal,
+} from "./problems.mjs";
 
 export const CONNECT_S = 10;
 export const WEAK_S = 2; // the server sends a packet every 20 ms, silence too
@@ -59,6 +67,7 @@ export class Call {
       return;
     }
     this.mute(this.isMuted);
+    for (const track of this.#voice.getAudioTracks()) track.onended = () => this.#end(new Problem(MICROPHONE_GONE));
     this.#on.microphone(this.#voice);
     this.#become("calling");
     try {
@@ -134,6 +143,7 @@ export class Call {
     if (!this.isRunning) return;
     if (event.type === "ready") this.#become("talking");
     if (event.type === "error") this.problem = problemOfAgent(event);
+    if (event.type === "turn") this.problem = null; // it answers again
     if (event.type === "ended") this.#end(problemOfEnd(event.reason, this.seconds));
     this.#on.event(event);
     this.#on.change(this);

@@ -56,6 +56,10 @@ export const UNREACHABLE = {
   title: "The call did not get through",
   detail: "The server answered, but no sound came from it. A firewall or a VPN may block UDP between you.",
 };
+export const MICROPHONE_GONE = {
+  title: "The microphone is gone",
+  detail: "It was unplugged or switched off, or the permission was taken back. Call again.",
+};
 export const SERVER_GONE = { title: "No connection to the server", detail: "Check that it is running, then call again." };
 
 /** From a call that ended by itself after so many seconds; why: lost, closed, idle. */
