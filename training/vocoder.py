@@ -41,6 +41,8 @@ EDGE = 6
 """Frames at both ends of a window that are not compared: their surroundings are missing."""
 TRIMMED = 4
 """Of those, what not even the later layers need, of which all but the first see less than two frames."""
+ENDS_EVERY = 6
+"""One step in so many is on the ends of utterances, or they would never be compared."""
 _HOP = 256
 _WEIGHTS = {"mel": 1.0, "log": 0.7, "conv": 0.5, "coh": 2.0, "harm": 1.0}
 _FEATURE_NOISE = 0.1
@@ -62,8 +64,8 @@ class Vocoder(torch.nn.Module):
         decoder = HifiDecoder(decoder_input_dim=inputs, upsample_initial_channel_decoder=width)
         self.net: Any = decoder.waveform_decoder
 
-    def forward(self, latents: Tensor, speakers: Tensor) -> Tensor:
-        """latents [B, W, C], speakers [B, 512] -> pcm [B, S], TRIMMED frames less at both ends."""
+    def forward(self, latents: Tensor, speakers: Tensor, trimmed: int = 0) -> Tensor:
+        """latents [B, W, C], speakers [B, 512] -> pcm [B, S], so many frames less at both ends."""
         x = F.interpolate(latents.transpose(1, 2), scale_factor=[4.0], mode="linear")
         x = F.interpolate(x, scale_factor=[24000 / 22050], mode="linear")
         net, voice = self.net, speakers[:, :, None]
@@ -77,7 +79,7 @@ class Vocoder(torch.nn.Module):
             blocks = net.resblocks[3 * index : 3 * index + 3]
             x = (residual(blocks[0], x) + residual(blocks[1], x) + residual(blocks[2], x)) / 3
             if index == 0:
-                x = x[..., 8 * TRIMMED : -8 * TRIMMED]
+                x = x[..., 8 * trimmed : x.shape[3] - 8 * trimmed]
         return torch.tanh(convolve(net.conv_post, F.leaky_relu(x)).flatten(1).float())
 
 
@@ -107,19 +109,21 @@ class Windows:
         self.inputs = self._source(0).shape[1]
         self.frames = int(int(self.window * 4) * 24000 / 22050)
 
-    def draw(self, rng: np.random.Generator, count: int) -> tuple[Tensor, Tensor, Tensor]:
-        """latents [B, W, C], speakers [B, 512], pcm [B, (frames - 2 EDGE) * 256]."""
+    def draw(self, rng: np.random.Generator, count: int, *, at_ends: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+        """latents [B, W, C], speakers [B, 512], pcm [B, (frames - 2 EDGE) * 256]; or the first windows of B / 2
+        utterances and the last ones of others, pcm [B, (frames - EDGE) * 256], nothing left out at those ends."""
         given, wanted, voices = [], [], []
-        for row in rng.choice(len(self.corpus), count, p=self._share):
-            source = self._source(int(row))
-            start = int(rng.integers(0, max(1, len(source) - self.window + 1)))
+        for index, row in enumerate(rng.choice(len(self.corpus), count, p=self._share)):
+            source, is_first = self._source(int(row)), at_ends and index < count // 2
+            last = max(0, len(source) - self.window)
+            start = (0 if is_first else last) if at_ends else int(rng.integers(0, last + 1))
             piece = source[start : start + self.window]
             given.append(torch.cat([piece, piece[-1:].expand(self.window - len(piece), -1)]))
-            first = round((start - 1) * TOKEN) + EDGE * _HOP  # one token of delay
+            first = round((start - 1) * TOKEN) + (0 if is_first else EDGE * _HOP)  # one token of delay
             if self.is_flat:
                 first = round(first / PERIOD) * PERIOD  # at most 3 ms off, and every pulse in its place
             pcm = self._audio(int(row))
-            wanted.append(excerpt(pcm, first, (self.frames - 2 * EDGE) * _HOP))
+            wanted.append(excerpt(pcm, first, (self.frames - (1 if at_ends else 2) * EDGE) * _HOP))
             voices.append(self.speakers[self.corpus.speaker_of[row], rng.integers(0, speaker.CLIPS)])
         x = torch.stack(given)
         if self.latents is None:
@@ -240,11 +244,7 @@ class Training:
         )
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        device = self.config.device
-        given, speakers, wanted = (x.to(device) for x in self.windows.draw(self.rng, self.config.vocoder.batch))
-        with torch.autocast(device, torch.bfloat16):
-            made = self.vocoder(given, speakers)
-        made = made[:, (EDGE - TRIMMED) * _HOP :][:, : wanted.shape[1]]
+        made, wanted = self._speak(at_ends=self.step % ENDS_EVERY == 0)
         found = {**spectral_losses(made, wanted), "coh": coherence_loss(made, wanted)}
         if self.windows.is_flat:
             found["harm"] = harmonic_loss(made, wanted)
@@ -260,6 +260,20 @@ class Training:
         self.average.update(self.step)
         self.step += 1
         return {name: float(value.detach()) for name, value in found.items()}
+
+    def _speak(self, *, at_ends: bool) -> tuple[Tensor, Tensor]:
+        """What is said and what should be, of one batch."""
+        device, count = self.config.device, self.config.vocoder.batch
+        drawn = self.windows.draw(self.rng, count, at_ends=at_ends)
+        given, speakers, wanted = (x.to(device) for x in drawn)
+        trimmed = 0 if at_ends else TRIMMED
+        with torch.autocast(device, torch.bfloat16):
+            made: Tensor = self.vocoder(given, speakers, trimmed)
+        length, skipped = wanted.shape[1], (EDGE - trimmed) * _HOP
+        if not at_ends:
+            return made[:, skipped : skipped + length], wanted
+        half = count // 2
+        return torch.cat([made[:half, :length], made[half:, skipped : skipped + length]]), wanted
 
     def _judge(
         self, judges: Discriminators, judging: torch.optim.Optimizer, made: Tensor, wanted: Tensor
