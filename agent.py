@@ -7,6 +7,7 @@ the rooms, XTTS_URL and XTTS_API_KEY for an engine server, OPENAI_BASE_URL, OPEN
 for the language model. Without XTTS_URL each job loads its own engine, without OPENAI_* a small model.
 """
 
+import sys
 from pathlib import Path
 
 from livekit.agents import AgentServer, JobContext, JobProcess, cli
@@ -57,4 +58,11 @@ server.rtc_session(enter)
 if __name__ == "__main__":
     if settings().server.url:
         server.load_fnc = engine_load
-    cli.run_app(server)
+    try:
+        cli.run_app(server)
+    except OSError as error:  # what sounddevice says, also to `console --text`, under a page of traceback
+        if "PortAudio" not in str(error):
+            raise
+        sys.exit(
+            "agent.py: the console needs PortAudio: apt-get install libportaudio2; or talk in a browser: xtts-rtc demo"
+        )
