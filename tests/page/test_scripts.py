@@ -12,7 +12,6 @@ import pytest
 from xtts_rtc.transports.pages import ASSETS
 
 FOLDER = Path(__file__).parent
-PAGE_FOLDER = ASSETS / "page"
 TEXT_PAIRS = [
     ("ink", "ground"), ("ink", "card"), ("soft", "card"), ("soft", "ground"), ("ink", "field"), ("soft", "none"),
     ("accent-ink", "accent"), ("stop-ink", "stop"), ("problem-ink", "problem"),
@@ -30,13 +29,26 @@ def test_the_modules_of_the_page_keep_their_promises() -> None:
     assert counted and int(counted[1]) >= 75
 
 
+def palette(scheme: str, *files: str) -> dict[str, str]:
+    """The colours of style sheets by name."""
+    colours: dict[str, str] = {}
+    for file in files:
+        light, dark = re.findall(r":root \{(.*?)\}", (ASSETS / file).read_text(encoding="utf-8"), re.DOTALL)
+        for block in (light, dark) if scheme == "dark" else (light,):
+            colours |= dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", block))
+    return colours
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_two_sides_of_a_call_and_a_cut_can_be_seen(scheme: str) -> None:
+    colours = palette(scheme, "page/brand.css", "call/style.css")
+    ratios = {name: contrast(colours[name], colours["ground"]) for name in ("you", "accent", "stop")}
+    assert {name: ratio for name, ratio in ratios.items() if ratio < 3} == {}  # what WCAG 2 asks of pictures
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_can_be_read_on_what_is_behind_it(scheme: str) -> None:
-    style = (PAGE_FOLDER / "brand.css").read_text(encoding="utf-8")
-    light, dark = re.findall(r":root \{(.*?)\}", style, re.DOTALL)
-    colours = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", light))
-    if scheme == "dark":
-        colours |= dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", dark))
+    colours = palette(scheme, "page/brand.css")
     ratios = {pair: contrast(*(colours[name] for name in pair)) for pair in TEXT_PAIRS}
     assert {pair: ratio for pair, ratio in ratios.items() if ratio < 4.5} == {}
     assert contrast(colours["heard"], colours["made"]) > 2  # bars that were heard among those that were not

@@ -43,10 +43,15 @@ export class Sound {
     this.#context?.suspend();
   }
 
+  /** A call without this picture is still a call: Firefox refuses a stream of another rate than the loudspeaker's. */
   async #measure(stream, side) {
-    await this.wake();
-    const source = this.#context.createMediaStreamSource(stream);
-    source.connect(await this.#meter, 0, side);
-    this.#sources.push(source);
+    try {
+      await this.wake();
+      const source = this.#context.createMediaStreamSource(stream);
+      source.connect(await this.#meter, 0, side);
+      this.#sources.push(source);
+    } catch (error) {
+      console.warn(error);
+    }
   }
 }
