@@ -61,10 +61,12 @@ def _draw_speech(axis: Any, events: list[dict[str, Any]]) -> None:
             fontsize=8.5,
             color=_CALLER,
         )
+    agent = [event["until_ms"] for event in events if event["what"] == "speech" and event["side"] == "agent"]
     for event in events:
-        if event["what"] == "cut":
-            axis.axvline(event["t_ms"] / 1e3, ymin=0.05, ymax=0.5, color=_CUT, linewidth=1.2, linestyle=(0, (3, 2)))
-            axis.annotate("cut", (event["t_ms"] / 1e3, -0.42), fontsize=9, color=_CUT, ha="center")
+        if event["what"] == "cut":  # told when the interruption was sure; the agent was silent before
+            at = max((until for until in agent if until <= event["t_ms"]), default=event["t_ms"]) / 1e3
+            axis.axvline(at, ymin=0.05, ymax=0.5, color=_CUT, linewidth=1.2, linestyle=(0, (3, 2)))
+            axis.annotate("cut", (at, -0.42), fontsize=9, color=_CUT, ha="center")
     axis.set_yticks(list(_ROWS.values()), list(_ROWS))
     axis.set_ylim(-0.5, 1.85)
     axis.set_xlabel("seconds", color=_QUIET)
