@@ -272,7 +272,7 @@ class _LocalEngine(Engine):
         return True
 
     async def voices(self) -> list[str]:
-        return sorted(self._voices())
+        return sorted(await asyncio.to_thread(self._voices))  # it looks into a folder, which may be on a network
 
     async def voice_problems(self) -> dict[str, str]:
         return {} if self._loader is None else await asyncio.to_thread(self._loader.library.problems)

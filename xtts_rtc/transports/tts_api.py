@@ -6,7 +6,9 @@ folder and answer where. Written against `Engine`; how audio and errors become H
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import re
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -32,6 +34,9 @@ _PUBLISHED = SamplingParams()
 _SPOOL_BYTES = 8 * 2**20
 """Audio of `/tts` that is held in memory, nearly three minutes of WAV; what is longer goes to a temporary file."""
 _BLOCK_BYTES = 64 * 1024
+MAX_KEPT_FILES = 1_000
+"""In the output folder; then the oldest go, so that a server that runs for months does not fill its disk."""
+_KEPT_NAME = re.compile(r"[0-9a-f]{32}\.[a-z0-9]+")
 
 _MEDIA_TYPES: dict[str, str] = {
     "audio/wav": "wav",
@@ -192,6 +197,8 @@ class KeptSpeech(RecordedSpeech):
             with part.open("xb") as file:
                 await self.record(audio, file)
             part.replace(path)
+            with contextlib.suppress(OSError):  # this one is kept, whatever becomes of the old ones
+                await asyncio.to_thread(keep_newest, self._folder)
         except OSError as error:
             raise _storage_failed(error) from error
         finally:
@@ -200,6 +207,19 @@ class KeptSpeech(RecordedSpeech):
         body = Kept(output_path=str(path)).model_dump_json().encode()
         await self.begin(send, {"Content-Type": _JSON, "Content-Length": str(len(body))})
         await send({"type": "http.response.body", "body": body})
+
+
+def keep_newest(folder: Path, count: int = MAX_KEPT_FILES) -> None:
+    """Delete the oldest kept files beyond so many; files under other names are not ours. Raises OSError."""
+    kept = [path for path in folder.iterdir() if _KEPT_NAME.fullmatch(path.name)]
+    if len(kept) <= count:
+        return
+    times = {}
+    for path in kept:
+        with contextlib.suppress(FileNotFoundError):  # another request was faster
+            times[path] = path.stat().st_mtime
+    for path in sorted(times, key=times.__getitem__)[: len(times) - count]:
+        path.unlink(missing_ok=True)
 
 
 def choose(accept: str, body: TtsBody, *, default: str, on_json: JsonMeans) -> Choice:
@@ -302,6 +322,7 @@ def _answers(*, kept: bool = False) -> dict[int | str, dict[str, Any]]:
 
 
 __all__ = [
+    "MAX_KEPT_FILES",
     "Choice",
     "JsonMeans",
     "JsonRoute",
@@ -310,5 +331,6 @@ __all__ = [
     "RecordedSpeech",
     "TtsBody",
     "choose",
+    "keep_newest",
     "tts_router",
 ]
