@@ -19,6 +19,7 @@ import aiortc
 
 from xtts_rtc.audio.frames import Int16
 from xtts_rtc.demo.phone import Phone, phoning
+from xtts_rtc.errors import EngineUnavailable
 from xtts_rtc.transports.webrtc import Calls, IceOptions, Peer
 from xtts_rtc.transports.webrtc.calls import LinesBusy
 from xtts_rtc.transports.webrtc.peer import BadOffer, gather_on
@@ -234,6 +235,37 @@ async def test_more_callers_than_lines_are_refused_and_the_others_hear_nothing_o
         await until(lambda: line.calls.num_calls == 0)
         async with phoning(line.exchange):
             assert line.calls.num_calls == 1
+
+
+async def test_what_goes_wrong_beside_a_call_hangs_up_and_is_raised_as_it_is(no_leaked_tasks: None) -> None:
+    with pytest.raises(LookupError, match="something else"):
+        async with open_line() as line, phoning(line.exchange):
+            raise LookupError("something else")
+    assert line.calls.num_calls == 0
+
+
+async def test_an_offer_that_is_answered_while_the_lines_close_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    is_asked, may_go_on, answer = asyncio.Event(), asyncio.Event(), Peer.answer
+    before = asyncio.all_tasks()
+
+    async def slow(peer: Peer, *values: Any, **named: Any) -> str:
+        is_asked.set()
+        await may_go_on.wait()
+        return await answer(peer, *values, **named)
+
+    async def call() -> None:
+        async with phoning(line.exchange):
+            pass
+
+    monkeypatch.setattr(Peer, "answer", slow)
+    async with open_line() as line:
+        calling = asyncio.create_task(call())
+        await is_asked.wait()
+    may_go_on.set()
+    with pytest.raises(EngineUnavailable, match="closing"):
+        await calling
+    assert line.calls.num_calls == 0
+    await until(lambda: asyncio.all_tasks() <= before)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from starlette.applications import Starlette
 
 from xtts_rtc.demo.phone import Phone, phoning
 from xtts_rtc.transports.webrtc import Calls, IceOptions, Peer, call_routes
+from xtts_rtc.transports.webrtc.peer import BadOffer
 from xtts_rtc.transports.webrtc.routes import MAX_OFFER_BYTES
 
 pytestmark = pytest.mark.net
@@ -91,6 +92,29 @@ async def test_what_is_no_offer_is_refused_with_a_reason(
     assert (response.status_code, response.json()["code"]) == (status, code)
     assert response.json()["error"]
     assert desk.calls.num_calls == 0
+
+
+@pytest.mark.parametrize(
+    ("client", "is_local"),
+    [("127.0.0.1", True), ("::1", True), ("::ffff:127.0.0.1", True), ("192.0.2.1", False), ("testclient", False)],
+)
+async def test_a_caller_on_this_machine_is_known_however_it_comes(
+    client: str, is_local: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[bool] = []
+
+    async def refuse(calls: Calls, *values: object, is_local: bool) -> tuple[str, str]:
+        found.append(is_local)
+        raise BadOffer("not now")
+
+    async def talk(peer: Peer) -> None: ...
+
+    monkeypatch.setattr(Calls, "answer", refuse)
+    app = Starlette(routes=list(call_routes(Calls(talk))))
+    transport = httpx.ASGITransport(app, client=(client, 5))
+    async with httpx.AsyncClient(transport=transport, base_url="http://desk") as http:
+        await http.post("/call", content=b"v=0", headers=SDP)
+    assert found == [is_local]
 
 
 async def test_a_full_server_says_when_to_call_again(desk: Desk) -> None:

@@ -62,6 +62,8 @@ class Calls:
         self._is_closing = True
         for peer in self._peers.values():
             peer.closed.set()
+        if isinstance(error, Exception):
+            kind = error = trace = None  # it goes on as it is: the group would wrap it in another
         await self._group.__aexit__(kind, error, trace)
 
     @property
@@ -75,14 +77,14 @@ class Calls:
 
     async def answer(self, offer: str, options: Mapping[str, str] | None = None, *, is_local: bool) -> tuple[str, str]:
         """The call's id and the answer's SDP. Raises LinesBusy before any work, BadOffer after it."""
-        if self._is_closing:
-            raise EngineUnavailable("the server is closing; call again later")
+        self._need_open()
         if len(self._peers) >= self.max_calls:
             raise LinesBusy(f"all {self.max_calls} lines are taken; call again in a few seconds")
         peer = Peer(options)
         self._peers[peer.id] = peer
         try:
             answer = await peer.answer(offer, self._ice, is_local=is_local)
+            self._need_open()
         except BaseException:
             await self._drop(peer)
             raise
@@ -95,6 +97,10 @@ class Calls:
         if peer is not None:
             peer.closed.set()
         return peer is not None
+
+    def _need_open(self) -> None:
+        if self._is_closing:
+            raise EngineUnavailable("the server is closing; call again later")
 
     async def _serve(self, peer: Peer) -> None:
         watch = asyncio.create_task(self._watch(peer), name=f"watch {peer.id}")

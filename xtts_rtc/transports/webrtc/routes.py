@@ -50,9 +50,11 @@ def call_routes(calls: Calls) -> list[Route]:
 
 def _is_local(request: Request) -> bool:
     try:
-        return request.client is not None and ipaddress.ip_address(request.client.host).is_loopback
+        address = ipaddress.ip_address(request.client.host if request.client else "")
     except ValueError:
         return False
+    mapped = getattr(address, "ipv4_mapped", None)  # what a server on :: sees of 127.0.0.1
+    return bool((mapped or address).is_loopback)
 
 
 def _refusal(status: int, code: str, message: str) -> JSONResponse:
