@@ -12,6 +12,10 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
+pytest.importorskip("livekit.agents")
+
+from livekit.agents import AgentSession
+
 from tests.demo.conftest import HZ, line_to, scripted_kit, spoken
 from tests.fakes import tone_engine
 from xtts_rtc.api import Engine
@@ -155,6 +159,36 @@ async def test_an_agent_with_whom_nobody_speaks_says_so_and_hangs_up() -> None:
                     await asyncio.sleep(0.01)
     tone.close()
     assert ended["reason"] == "idle"
+
+
+async def test_a_session_is_closed_whatever_fails_beside_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    is_asked = asyncio.Event()
+
+    async def broken() -> list[str]:
+        is_asked.set()
+        raise RuntimeError("a defect")
+
+    closed: list[AgentSession[None]] = []
+    close = AgentSession.aclose
+
+    async def note(session: AgentSession[None]) -> None:
+        await close(session)
+        closed.append(session)
+
+    monkeypatch.setattr(AgentSession, "aclose", note)
+    tone = ToneBackend(max_streams=4, max_ahead_s=3.0)
+    async with tone_engine(tone) as engine, scripted_kit(engine, ANSWER) as (kit, _):
+        async with line_to(kit) as (_, exchange), phoning(exchange) as phone:
+            await phone.until_event("ready")
+            monkeypatch.setattr(engine, "voices", broken)
+            phone.send('{"type": "choose", "voice": "anna"}')
+            async with asyncio.timeout(10):
+                await is_asked.wait()
+    tone.close()
+    assert len(closed) == 1
+    assert "a defect" in caplog.text
 
 
 async def test_fifty_calls_one_after_another_and_four_at_once_leave_nothing_behind(

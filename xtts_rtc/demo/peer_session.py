@@ -32,25 +32,26 @@ async def converse(kit: Kit, peer: Peer, *, idle_s: float | None = None) -> None
     session.output.transcription = together.text_output
     reporter.follow(session, agent, mouth)
     peer.on_event = wishes.take
-    beside = [
-        asyncio.create_task(ears.pump(), name=f"microphone {peer.id}"),
-        asyncio.create_task(wishes.fulfil(session, agent), name=f"wishes {peer.id}"),
-    ]
-    try:
+    async with contextlib.AsyncExitStack() as ending:  # from the last to the first, whatever fails in between
+        ending.push_async_callback(together.aclose)
+        ending.push_async_callback(session.aclose)
+        ending.push_async_callback(_stop, asyncio.create_task(ears.pump(), name=f"microphone {peer.id}"))
+        fulfilling = asyncio.create_task(wishes.fulfil(session, agent), name=f"wishes {peer.id}")
+        ending.push_async_callback(_stop, fulfilling)
+        # Nobody hears it any more: an output that is still playing would hold up the end.
+        ending.callback(peer.playout.close)
         await session.start(agent)
         reporter.tell("ready", voice=chosen["voice"], model=kit.brain.name)
         if kit.agent.greeting:
             session.say(kit.agent.greeting)
         await _until_over(peer, reporter)
-    finally:
-        peer.playout.close()  # nobody hears it any more: an output that is still playing would hold up the end
-        for task in beside:
-            task.cancel()
-        for task in beside:
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-        await session.aclose()
-        await together.aclose()
+
+
+async def _stop(task: asyncio.Task[None]) -> None:
+    """Raises what it failed with, if it did."""
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
 
 
 async def _until_over(peer: Peer, reporter: Reporter) -> None:
