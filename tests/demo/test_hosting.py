@@ -62,8 +62,8 @@ def certificate(tmp_path: Path) -> tuple[Path, Path]:
 
 
 @contextlib.contextmanager
-def demo(log: Path, *flags: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """A running `xtts-rtc demo` on a free port, and the address that it has printed."""
+def demo(log: Path, *flags: str, until: str = "talk to it at ") -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """A running `xtts-rtc demo` on a free port, and the word that it has printed behind `until`: the address."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("XTTS_", "OPENAI_"))}
     environment["OPENAI_BASE_URL"] = "http://127.0.0.1:9/v1"
     command = [sys.executable, "-m", "xtts_rtc.cli", "demo", "--port", "0", *flags]
@@ -71,10 +71,10 @@ def demo(log: Path, *flags: str) -> Iterator[tuple[subprocess.Popen[bytes], str]
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=file, stderr=file)
     try:
         deadline = time.monotonic() + START_S
-        while "talk to it at " not in (said := log.read_text()):
+        while until not in (said := log.read_text()):
             assert process.poll() is None and time.monotonic() < deadline, said
             time.sleep(0.05)
-        yield process, said.partition("talk to it at ")[2].split()[0]
+        yield process, said.partition(until)[2].split(maxsplit=1)[0]
     finally:
         if process.poll() is None:
             process.kill()
@@ -106,6 +106,18 @@ async def test_the_printed_address_answers_takes_a_call_and_ends_at_ctrl_c(
     assert ready["model"] == "gpt-4.1-mini"
     assert "Traceback" not in log.read_text() and "rror" not in log.read_text(), log.read_text()
     assert down_s < 8
+
+
+@pytest.mark.net
+def test_ctrl_c_while_the_models_are_loaded_ends_it_at_once(tmp_path: Path) -> None:
+    """It was an exception in the middle of a library, and the process hung."""
+    with demo(tmp_path / "demo.log", until="loading the ") as (process, _):
+        time.sleep(0.3)
+        pressed = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        code = process.wait(20)
+    assert code == 130
+    assert time.monotonic() - pressed < 3
 
 
 def test_a_default_port_that_is_taken_gives_way_and_says_so() -> None:

@@ -25,10 +25,12 @@ from xtts_rtc.demo.peer_session import converse
 from xtts_rtc.demo.rehearsal import rehearse
 from xtts_rtc.demo.session import Kit, load_kit
 from xtts_rtc.errors import ConfigError
+from xtts_rtc.guard.guards import Guards
 from xtts_rtc.settings import Settings, WebRtcSettings
 
 Say = Callable[[str], None]
 _WILDCARDS = ("0.0.0.0", "::")
+_INTERRUPTED = 130
 _PACKAGED_HINT = ", whose answers are weak; OPENAI_API_KEY or OPENAI_BASE_URL names another"
 
 
@@ -43,17 +45,8 @@ def perform(settings: Settings, say: Say = _print) -> None:
     MissingExtra for a model that is not installed. A second signal ends the process at once.
     """
     check_tls(settings.webrtc)
-    listener = listen_for(settings.webrtc, say)
-    try:
-        say("loading the models ...")
-        engine = engine_of(settings)
-        try:
-            kit = load_kit(settings, engine, num_calls=settings.webrtc.max_calls)
-            asyncio.run(_host(settings, kit, listener, say))
-        finally:
-            engine.close()
-    finally:
-        listener.close()
+    with listen_for(settings.webrtc, say) as listener:
+        asyncio.run(_host(settings, listener, say))
 
 
 def check_tls(webrtc: WebRtcSettings) -> None:
@@ -103,28 +96,42 @@ def addresses(webrtc: WebRtcSettings, port: int) -> list[str]:
     return [f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}" for host in hosts]
 
 
-async def _host(settings: Settings, kit: Kit, listener: socket.socket, say: Say) -> None:
+async def _host(settings: Settings, listener: socket.socket, say: Say) -> None:
+    guards = guards_at(listener, guards_of(settings))
+    ending = _Ending(say)
+    with ending.at_signals():
+        say("loading the models ...")
+        # On a thread: a signal in the middle of a model's library is then no exception in it.
+        engine = await asyncio.to_thread(engine_of, settings)
+        try:
+            kit = await asyncio.to_thread(partial(load_kit, settings, engine, num_calls=settings.webrtc.max_calls))
+            ending.has_loaded = True
+            try:
+                await rehearse(kit)
+                await _serve(settings, kit, listener, guards, ending)
+            finally:
+                await kit.aclose()
+        finally:
+            await engine.aclose()
+
+
+async def _serve(settings: Settings, kit: Kit, listener: socket.socket, guards: Guards, ending: _Ending) -> None:
     calls = calls_of(settings, partial(converse, kit, idle_s=settings.webrtc.idle_s))
-    server = create_demo_server(kit.engine, calls, guards=guards_at(listener, guards_of(settings)))
+    server = create_demo_server(kit.engine, calls, guards=guards)
     # uvicorn makes its TLS context of these when it starts.
     server.config.ssl_certfile, server.config.ssl_keyfile = settings.webrtc.tls_cert, settings.webrtc.tls_key
-    stop = asyncio.Event()
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
-        with _signals(stop, say):
-            await rehearse(kit)
-            serving = asyncio.create_task(server.serve(sockets=[listener]))
-            try:
-                async with calls:
-                    while not server.started:
-                        await asyncio.sleep(0.01)
-                    _announce(settings, kit, listener, say)
-                    await stop.wait()
-                    server.should_exit = True  # no new calls, while those that there are end
-            finally:
-                server.should_exit = True
-                await serving
+        async with calls:
+            while not server.started:
+                await asyncio.sleep(0.01)
+            if not ending.asked.is_set():
+                _announce(settings, kit, listener, ending.say)
+            await ending.asked.wait()
+            server.should_exit = True  # no new calls, while those that there are end
     finally:
-        await kit.aclose()
+        server.should_exit = True
+        await serving
 
 
 def _announce(settings: Settings, kit: Kit, listener: socket.socket, say: Say) -> None:
@@ -135,24 +142,32 @@ def _announce(settings: Settings, kit: Kit, listener: socket.socket, say: Say) -
     say(f"talk to it at {', '.join(addresses(settings.webrtc, port))} (Ctrl+C ends it)")
 
 
-@contextmanager
-def _signals(stop: asyncio.Event, say: Say) -> Iterator[None]:
-    """The first one asks, the second ends the process."""
+class _Ending:
+    """SIGINT and SIGTERM: the first one asks, the second ends the process. So does the first while models are loaded:
+    nobody is on the line, and threads inside their libraries cannot be stopped in any other way.
+    """
 
-    def take() -> None:
-        if stop.is_set():
-            os._exit(130)
-        say("closing ... (again: at once)")
-        stop.set()
+    def __init__(self, say: Say) -> None:
+        self.asked = asyncio.Event()
+        self.has_loaded = False
+        self.say = say
 
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, take)
-    try:
-        yield
-    finally:
+    @contextmanager
+    def at_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
+            loop.add_signal_handler(number, self._take)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+    def _take(self) -> None:
+        if self.asked.is_set() or not self.has_loaded:
+            os._exit(_INTERRUPTED)
+        self.say("closing ... (again: at once)")
+        self.asked.set()
 
 
 __all__ = ["addresses", "check_tls", "listen_for", "perform"]
