@@ -80,7 +80,24 @@ def test_a_livekit_server_that_does_not_answer_is_one_line(
     assert printed.count("\n") == 1 and "ssss" not in printed
 
 
-@pytest.mark.parametrize("flags", [["--text", "Hi."], ["--transport", "livekit"], ["--out", "x"]])
-def test_a_flag_without_what_it_is_for_is_wrong_usage(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("flags", "why"),
+    [
+        (["--text", "Hi."], "--text goes with --room"),
+        (["--transport", "livekit"], "--transport with --self-call"),
+        (["--out", "x"], "--out with either"),
+        (["--self-call", "--text", "Hi."], "--text goes with --room"),
+        (["--room", "--transport", "livekit"], "--transport with --self-call"),
+        (["--self-call", "--room"], "choose one"),
+    ],
+)
+def test_a_flag_without_what_it_is_for_is_wrong_usage(
+    flags: list[str], why: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def perform(*values: object) -> str:
+        raise AssertionError("it went on")
+
+    monkeypatch.setattr("xtts_rtc.demo.self_call.perform", perform)
+    monkeypatch.setattr("xtts_rtc.demo.room.perform", perform)
     assert cli.main(["demo", *flags]) == 2
-    assert "--text goes with --room" in capsys.readouterr().err
+    assert why in capsys.readouterr().err

@@ -13,6 +13,7 @@ DEFAULT_OUT = Path("out")
 
 def run(args: argparse.Namespace) -> int:
     """The command `demo`."""
+    _need_sense(args)
     if not args.is_verbose:
         logging.getLogger("livekit").setLevel(logging.ERROR)  # a hang-up in mid-sentence is nothing to warn of
     if args.self_call:
@@ -22,13 +23,20 @@ def run(args: argparse.Namespace) -> int:
         print(self_call.perform(args.settings, args.out or DEFAULT_OUT, args.transport or "webrtc"))
     elif args.room:
         _perform_in_a_room(args)
-    elif args.text or args.out or args.transport:
-        raise ConfigError("--text goes with --room, --transport with --self-call, and --out with either")
     else:
         from xtts_rtc.demo import hosting
 
         hosting.perform(args.settings)
     return 0
+
+
+def _need_sense(args: argparse.Namespace) -> None:
+    """Raises ConfigError for a flag that would be passed over."""
+    if args.self_call and args.room:
+        raise ConfigError("--self-call and --room are two things; choose one")
+    is_measured = args.self_call or args.room
+    if (args.text and not args.room) or (args.transport and not args.self_call) or (args.out and not is_measured):
+        raise ConfigError("--text goes with --room, --transport with --self-call, and --out with either")
 
 
 def _perform_in_a_room(args: argparse.Namespace) -> None:
