@@ -14,7 +14,7 @@ _SLOW = ("bench", "demo", "model/onnx", "model/test_convert.py", "model/torch", 
 SLOW_ROOMS = tuple(Path(__file__).parent / room for room in _SLOW)
 """All of their tests are slow: a built model, a server, or a package that takes seconds to import."""
 
-# Not ours to end: the loop's default executor, and threads of LiveKit's native library, which are dummies when they log.
+# Not ours to end: the loop's default executor, and threads of LiveKit's native library, dummies when they log.
 _FOREIGN = ("asyncio_", "ThreadPoolExecutor", "ffi", "livekit", "Dummy-")
 
 
