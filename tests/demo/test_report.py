@@ -74,6 +74,16 @@ async def test_every_event_has_its_time_and_side_in_order(call: Call) -> None:
     ]  # fmt: skip
 
 
+class Parrot:
+    def words(self, pcm: object, hz: int) -> list[str]:
+        return "it is one hundred and forty percent larger".split()
+
+
+async def test_a_number_is_the_words_that_are_said_of_it(call: Call) -> None:
+    call.phone.events[-1].update(text="It is 140% larger.", is_cut=False)
+    assert document(call, Parrot())["summary"]["agent_wer"] == 0.0  # type: ignore[arg-type]
+
+
 async def test_old_audio_after_a_cut_is_counted(call: Call) -> None:
     for frame in call.phone.frames:
         if round(50 * (frame.at - BEGAN)) in range(275, 280):
