@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -25,12 +26,15 @@ from cryptography.x509.oid import NameOID
 pytest.importorskip("aiortc")
 pytest.importorskip("livekit.agents")
 
+from tests.fakes import tone_engine
 from xtts_rtc.app import listen
-from xtts_rtc.demo.hosting import addresses, check_tls, listen_for
+from xtts_rtc.demo.hosting import _Ending, _serve, addresses, check_tls, listen_for
 from xtts_rtc.demo.phone import phoning
 from xtts_rtc.demo.self_call import offer_to
+from xtts_rtc.engine.tone import ToneBackend
 from xtts_rtc.errors import ConfigError
-from xtts_rtc.settings import WebRtcSettings
+from xtts_rtc.guard.guards import Guards
+from xtts_rtc.settings import WebRtcSettings, load_settings
 
 ROOT = Path(__file__).parents[2]
 START_S = 60.0
@@ -118,6 +122,18 @@ def test_ctrl_c_while_the_models_are_loaded_ends_it_at_once(tmp_path: Path) -> N
         code = process.wait(20)
     assert code == 130
     assert time.monotonic() - pressed < 3
+
+
+@pytest.mark.net
+async def test_a_server_that_does_not_come_up_is_an_error_and_no_endless_wait(certificate: tuple[Path, Path]) -> None:
+    files = {"tls_cert": certificate[0], "tls_key": certificate[1]}
+    settings = load_settings({"webrtc": files}, environ={}, dotenv=None)
+    certificate[0].unlink()  # while the models were loaded
+    async with tone_engine(ToneBackend()) as engine:
+        kit = SimpleNamespace(engine=engine, voices=settings.voices)
+        with listen("127.0.0.1", 0) as listener, pytest.raises(FileNotFoundError):
+            async with asyncio.timeout(5):
+                await _serve(settings, kit, listener, Guards(), _Ending(print))  # type: ignore[arg-type]
 
 
 def test_a_default_port_that_is_taken_gives_way_and_says_so() -> None:

@@ -136,6 +136,27 @@ test("who hangs up while the browser asks for the microphone leaves nothing on",
   assert.deepEqual(browser.requests, []);
 });
 
+test("who hangs up while the offer is made takes no line", async () => {
+  const browser = new Browser();
+  const on = { change: () => {}, event: () => {}, microphone: () => {}, sound: () => {} };
+  const call = new Call({ browser, on });
+  const { makePeer } = browser;
+  browser.makePeer = () => Object.assign(makePeer(), { setLocalDescription: async () => call.hangUp() });
+  await call.start({});
+  assert.deepEqual(browser.requests, []);
+});
+
+test("who hangs up while the answer is taken in leaves no clock ticking", async () => {
+  const browser = new Browser();
+  const on = { change: () => {}, event: () => {}, microphone: () => {}, sound: () => {} };
+  const call = new Call({ browser, on });
+  const { makePeer } = browser;
+  browser.makePeer = () => Object.assign(makePeer(), { setRemoteDescription: async () => call.hangUp() });
+  await call.start({});
+  assert.equal(browser.timers.length, 0);
+  assert.equal(call.seconds, 0);
+});
+
 test("who hangs up before the server answers gives the line back", async () => {
   const browser = new Browser();
   const on = { change: () => {}, event: () => {}, microphone: () => {}, sound: () => {} };

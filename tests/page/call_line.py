@@ -17,6 +17,7 @@ from xtts_rtc.api import Engine
 from xtts_rtc.demo.ears import LOUD
 from xtts_rtc.demo.page_server import demo_routes
 from xtts_rtc.engine.tone import ToneBackend
+from xtts_rtc.settings import VoiceSettings
 from xtts_rtc.transports.webrtc import Calls, IceOptions, Peer
 from xtts_rtc.types import Float32
 
@@ -32,16 +33,21 @@ class Line:
 
 
 @contextlib.asynccontextmanager
-async def line_of(engine: Engine, calls: Calls, api_key: str | None = None) -> AsyncIterator[Line]:
+async def line_of(
+    engine: Engine, calls: Calls, api_key: str | None = None, begins_with: VoiceSettings | None = None
+) -> AsyncIterator[Line]:
     """The engine and the calls stay the caller's."""
-    front = [*demo_routes(engine, calls), recorder_route()]
+    front = [*demo_routes(engine, calls, begins_with or VoiceSettings()), recorder_route()]
     async with calls, serving(engine, front=front, api_key=api_key) as port:
         yield Line(port, calls)
 
 
 @contextlib.asynccontextmanager
 async def listener(
-    max_calls: int = 4, voices: tuple[str, ...] = ("default",), api_key: str | None = None
+    max_calls: int = 4,
+    voices: tuple[str, ...] = ("default",),
+    api_key: str | None = None,
+    begins_with: VoiceSettings | None = None,
 ) -> AsyncIterator[Line]:
     """A server whose agent is ready and says nothing."""
 
@@ -52,7 +58,7 @@ async def listener(
 
     engine = tone_engine(ToneBackend(), voices=voices)
     calls = Calls(talk, ice=IceOptions(addresses=("127.0.0.1",)), max_calls=max_calls)
-    async with engine, line_of(engine, calls, api_key) as line:
+    async with engine, line_of(engine, calls, api_key, begins_with) as line:
         yield line
 
 

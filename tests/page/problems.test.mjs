@@ -76,9 +76,9 @@ test("a clip goes up under its name, and what the server says of it comes back",
 });
 
 test("what can be chosen are the server's voices and its model's languages", async () => {
-  const answers = { call: { languages: ["en"], lines: 4, free: 4 }, "v1/voices": { voices: [{ id: "anna" }, { id: "default" }] } };
+  const answers = { call: { languages: ["en"], voice: "anna", language: "en" }, "v1/voices": { voices: [{ id: "anna" }, { id: "default" }] } };
   const desk = new Desk({ fetch: async (path) => refusal(200, answers[path]) });
-  assert.deepEqual(await desk.choices(), { voices: ["anna", "default"], languages: ["en"] });
+  assert.deepEqual(await desk.choices(), { voices: ["anna", "default"], languages: ["en"], voice: "anna", language: "en" });
   const gone = new Desk({ fetch: async () => Promise.reject(new TypeError("Failed to fetch")) });
   await assert.rejects(gone.choices(), { title: "No connection to the server" });
 });

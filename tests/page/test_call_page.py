@@ -18,6 +18,7 @@ from aioice.ice import StunProtocol
 from tests.page.call_line import FRAME, HZ, Line, line_of, listener, loud_times, taped, told, until
 from tests.page.conftest import Visit, on_a_thread
 from xtts_rtc.api import Engine
+from xtts_rtc.settings import VoiceSettings
 from xtts_rtc.transports.webrtc import Calls
 from xtts_rtc.types import LANGUAGES
 
@@ -129,7 +130,21 @@ def test_a_server_with_a_key_asks_for_it_and_calls_go_with_it(visit_call: Open) 
         shown.state("talking")
         shown.page.click("#toggle")
         until(lambda: line.calls.num_calls == 0, shown, 5)
+        shown.page.evaluate("sessionStorage.setItem('xtts-rtc.key', 'the one of yesterday')")
+        shown.page.click("#toggle")
+        shown.page.wait_for_selector("#key-form:visible")
+        shown.page.fill("#key", "k-123")
+        shown.page.keyboard.press("Enter")
+        shown.page.wait_for_selector("#key-form", state="hidden")
+        assert shown.page.locator("#problem").is_hidden()
         assert "k-123" not in "".join(shown.requests)
+
+
+def test_a_call_begins_with_the_configured_voice_and_language(visit: Open) -> None:
+    begins_with = VoiceSettings(voice="anna", language="fr")
+    with on_a_thread(partial(listener, voices=("anna", "default"), begins_with=begins_with)) as line:
+        shown = visit(line.port)
+        assert [shown.page.input_value(f"#{name}") for name in ("voice", "language")] == ["anna", "fr"]
 
 
 def test_another_voice_and_silence_of_ones_own_are_a_click_away_in_the_call(visit_call: Open) -> None:

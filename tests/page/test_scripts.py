@@ -23,7 +23,8 @@ def test_the_modules_of_the_page_keep_their_promises() -> None:
     node = shutil.which("node")
     assert node, "no Node: `make test` installs it, or apt-get install nodejs"
     tests = sorted(map(str, FOLDER.glob("*.test.mjs")))
-    done = subprocess.run([node, "--test", *tests], capture_output=True, text=True, timeout=60, check=False)
+    command = [node, "--test", "--test-reporter=tap", *tests]  # into a pipe Node 23 writes another one
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout
     counted = re.search(r"^# pass (\d+)$", done.stdout, re.MULTILINE)
     assert counted and int(counted[1]) >= 75

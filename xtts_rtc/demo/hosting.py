@@ -117,14 +117,16 @@ async def _host(settings: Settings, listener: socket.socket, say: Say) -> None:
 
 async def _serve(settings: Settings, kit: Kit, listener: socket.socket, guards: Guards, ending: _Ending) -> None:
     calls = calls_of(settings, partial(converse, kit, idle_s=settings.webrtc.idle_s))
-    server = create_demo_server(kit.engine, calls, guards=guards)
+    server = create_demo_server(kit.engine, calls, kit.voices, guards=guards)
     # uvicorn makes its TLS context of these when it starts.
     server.config.ssl_certfile, server.config.ssl_keyfile = settings.webrtc.tls_cert, settings.webrtc.tls_key
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         async with calls:
-            while not server.started:
+            while not server.started and not serving.done():
                 await asyncio.sleep(0.01)
+            if serving.done():
+                return  # with what it failed with, below
             if not ending.asked.is_set():
                 _announce(settings, kit, listener, ending.say)
             await ending.asked.wait()

@@ -103,9 +103,11 @@ export class Call {
     peer.onconnectionstatechange = () => this.#isGone(peer.connectionState);
     await peer.setLocalDescription(await peer.createOffer());
     await this.#gathered(peer);
-    const answer = await this.#offer(peer.localDescription.sdp, options);
     if (!this.isRunning) return; // hung up meanwhile
+    const answer = await this.#offer(peer.localDescription.sdp, options);
+    if (!this.isRunning) return;
     await peer.setRemoteDescription({ type: "answer", sdp: answer });
+    if (!this.isRunning) return;
     this.#begunMs = this.#browser.now();
     this.#clock = this.#browser.every(1000, () => this.#watch());
   }

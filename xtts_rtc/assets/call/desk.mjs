@@ -16,12 +16,11 @@ export class Desk {
     this.#server = new Server({ fetch, keyOf: () => "" });
   }
 
-  /** {voices, languages}. Throws Problem. */
+  /** {voices, languages, voice, language}: all there are, and which a call begins with. Throws Problem. */
   async choices() {
     const answer = await this.#ask("call", { cache: "no-store" });
     if (!answer.ok) throw await problemOfRefusal(answer, this.#hasKey());
-    const { languages } = await answer.json();
-    return { voices: await this.#server.voices(), languages };
+    return { ...(await answer.json()), voices: await this.#server.voices() };
   }
 
   /** The report on a clip that is a voice from now on. Throws Problem. */

@@ -119,6 +119,7 @@ function finish() {
   sound.silence();
   const line = conversation.end();
   if (line) transcript.show(line);
+  if (call.problem?.wantsKey) load(); // the server has another key by now: ask for it
 }
 
 /** Change the transcript; who was at its end stays there. */
@@ -161,12 +162,14 @@ function tell(problem) {
   part("problem").scrollIntoView({ block: "center" }); // on a phone the page stands at its end
 }
 
-function fill(id, options, chosen) {
+/** The first of the wishes that is an option is chosen. */
+function fill(id, options, wishes) {
+  const chosen = wishes.find((wish) => options.some(([value]) => value === wish));
   part(id).replaceChildren(...options.map(([value, label]) => new Option(label, value, false, value === chosen)));
   part(id).disabled = options.length < 2;
 }
 
-async function load(voice = part("voice").value) {
+async function load(wanted = null) {
   const hopeless = problemOfPage({
     isSecureContext,
     hasMicrophones: Boolean(navigator.mediaDevices?.getUserMedia),
@@ -174,12 +177,12 @@ async function load(voice = part("voice").value) {
     address: location.host,
   });
   try {
-    const { voices, languages } = await desk.choices();
-    fill("voice", voices.map((id) => [id, id]), voices.includes(voice) ? voice : "default");
-    fill("language", languages.map((code) => [code, names.of(code)]), part("language").value || "en");
+    const { voices, languages, voice, language } = await desk.choices();
+    fill("voice", voices.map((id) => [id, id]), [wanted, part("voice").value, voice]);
+    fill("language", languages.map((code) => [code, names.of(code)]), [part("language").value, language]);
     part("toggle").disabled = Boolean(hopeless);
     if (!call) write("status", hopeless ? "" : "Ready");
-    if (!call?.isRunning && !call?.problem) tell(hopeless);
+    if (!call?.isRunning && (!call?.problem || told?.wantsKey)) tell(hopeless);
     part("key-form").hidden = true;
   } catch (problem) {
     const { status, wantsKey } = problem;
