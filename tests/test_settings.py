@@ -174,6 +174,11 @@ def test_a_bad_flag_is_told_from_a_bad_file() -> None:
         load({"model": {"name": "a"}}, yaml="model: {device: gpu}")
 
 
+def test_options_of_several_sources_that_do_not_go_together_are_no_flag_s_fault() -> None:
+    with pytest.raises(ConfigError, match=r"^webrtc: turn_url wants turn_username and turn_credential"):
+        load_settings({"webrtc": {"port": 1}}, environ={"XTTS_TURN_URL": "turn:a.example"}, dotenv=None)
+
+
 def test_a_config_file_that_is_missing_is_an_error_and_a_dotenv_is_not() -> None:
     assert load_settings(environ={}, dotenv=Path("absent")).model.name == "embedded"
     with pytest.raises(ConfigError, match="absent.yaml cannot be read"):

@@ -174,6 +174,8 @@ def _as_config_error(error: ValidationError, given: Values, config: Path | None)
     source = "command line" if is_given or config is None else str(config)
     if first["type"] == "extra_forbidden":
         return ConfigError(f"{source}: unknown key {'.'.join(path)}{_nearest(path[-1], _names(path[:-1]))}")
+    if first["type"] == "value_error" and len(path) == 1:  # options that do not go together may be of several sources
+        return ConfigError(f"{path[0]}: {_problem(error, path)}")
     return ConfigError(f"{source}: {'.'.join(path)}: {_problem(error, path)}")
 
 
