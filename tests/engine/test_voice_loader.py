@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import sys
 import threading
 import time
@@ -14,6 +15,7 @@ import pytest
 
 from tests.engine.fake_runtime import DIM, FakeFrontend, FakeRuntime, Listener, file_request, segment
 from tests.voices.sounds import wav
+from xtts_rtc.engine.voice_loader import VoiceLoader
 from xtts_rtc.engine.worker import XttsBackend
 from xtts_rtc.errors import BadClip, EngineUnavailable, GenerationFailed, StorageFailed, VoiceError, VoiceTaken
 from xtts_rtc.types import Conditioning, EndEvent, ErrorEvent, Float32
@@ -119,6 +121,24 @@ def test_a_voice_is_conditioned_with_what_the_speakers_leave(
     (folder / "anna.wav").write_bytes(wav(2))
     assert speak(engine, "anna").is_over.wait(WAIT_S)
     assert found["voices"] == 19 > found["engine"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a thread has no priority of its own")
+def test_where_priorities_are_forbidden_voices_are_conditioned_all_the_same(
+    model: SlowModel, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbid(*of: int) -> None:
+        raise PermissionError("not in this sandbox")
+
+    monkeypatch.setattr(os, "setpriority", forbid)
+    (folder / "anna.wav").write_bytes(wav(2))
+    loader = VoiceLoader(VoiceLibrary(VoiceStore(folder), ConditioningCache(None, "m"), model.condition))
+    outcomes: queue.SimpleQueue[object] = queue.SimpleQueue()
+    loader.load("anna", outcomes.put)
+    try:
+        assert isinstance(outcomes.get(timeout=WAIT_S), Conditioning)
+    finally:
+        loader.close()
 
 
 def test_a_known_voice_does_not_wait_for_an_unknown_one(engine: XttsBackend, model: SlowModel, folder: Path) -> None:

@@ -6,6 +6,7 @@ thing after another; the model's conditioning graphs are others than those of th
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import sys
@@ -90,7 +91,8 @@ class VoiceLoader:
 
     def _run(self) -> None:
         if sys.platform == "linux":  # elsewhere a thread has no priority of its own
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+            with contextlib.suppress(OSError):  # a sandbox may forbid it; without this thread nobody would speak
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
         while (work := self._work.get()) is not None:
             work()
 
