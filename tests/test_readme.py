@@ -117,7 +117,7 @@ def test_marked_commands_do_what_they_say(capsys: pytest.CaptureFixture[str]) ->
     assert marked
     for words in marked:
         assert cli.main(words) == 0, capsys.readouterr()
-    assert Path("hello.wav").stat().st_size > 2 * 24_000
+    assert Path("hello.wav").stat().st_size > 24_000  # half a second
     assert "default\n" in capsys.readouterr().out
 
 

@@ -1,9 +1,10 @@
 """Stage 8: a checkpoint folder in the published layout, with its voices and its model card.
 
-    python -m training.export FOLDER
+    python -m training.export FOLDER [REPORT.json ...]
 
 FOLDER gets config.json, vocab.json, model.safetensors (bfloat16), manifest.json, default.wav, MODEL_CARD.md, and
-speakers/ with a clip of each shipped voice. `xtts-rtc convert` makes a bundle of it.
+speakers/ with a clip of each shipped voice. `xtts-rtc convert` makes a bundle of it. The reports are what
+`training.evaluate` measured on an earlier export of the same weights; they go into the manifest and the card.
 """
 
 from __future__ import annotations
@@ -76,6 +77,38 @@ def clip(teacher: Teacher, speaker: speakers.Speaker) -> Array:
     return joined * np.float32(0.7 / np.abs(joined).max())
 
 
+def card(notes: dict[str, Any], config: Config) -> str:
+    """MODEL_CARD.md."""
+    flat = (
+        "- **It speaks on one pitch** (187.5 Hz), whoever speaks and whatever is asked: a question does not rise.\n"
+        if config.vocoder.melody == "flat"
+        else ""
+    )
+    rows = [
+        f"| {report['name']}, {report['utterances']} utterances | {report['wer_moonshine']:.1%} |"
+        f" {report['wer_whisper']:.1%} | {report['distillmos']:.2f} | {report['run_ons']} | {report['cut_ends']} |"
+        for report in notes["figures"]
+    ]
+    table = "\n".join(
+        ["| | moonshine tiny | whisper tiny.en | DistillMOS | run-ons | cut ends |", "|---|---|---|---|---|---|", *rows]
+    )
+    return f"""# The embedded voice
+
+A small checkpoint of the XTTS v2 architecture, so that the engine can be heard, tested and tried without other weights.
+It is **not** the published XTTS v2 and does not have its quality.
+
+- Licence: {notes["licence"]}.
+- Origin: {notes["origin"]}
+- English only; a synthetic voice. Segments of up to {notes["max_segment_chars"]} characters.
+{flat}- Voices: {", ".join(config.sound.shipped)}, and whatever a clip says about size of vocal tract and pace.
+- Made by `training/` of the repository, whose README says how and why.
+
+Word error rates by two recognisers, on sentences that nobody trained on, at the published sampling defaults:
+
+{table if rows else "not measured."}
+"""
+
+
 def export(config: Config, folder: Path, reports: list[dict[str, Any]] | None = None) -> None:
     """Write everything; `reports` are what `evaluate` measured, if it was."""
     from safetensors.torch import save_file
@@ -95,6 +128,7 @@ def export(config: Config, folder: Path, reports: list[dict[str, Any]] | None = 
         "figures": reports or [],
     }  # fmt: skip
     (folder / "manifest.json").write_text(json.dumps(notes, indent=2) + "\n", encoding="utf-8")
+    (folder / "MODEL_CARD.md").write_text(card(notes, config), encoding="utf-8")
     teacher = Teacher(config.vocabulary, max_s=config.sound.max_s)
     for name, speaker in speakers.shipped(config.sound).items():
         place = folder / "default.wav" if name == "default" else folder / "speakers" / f"{name}.wav"
@@ -103,4 +137,5 @@ def export(config: Config, folder: Path, reports: list[dict[str, Any]] | None = 
 
 
 if __name__ == "__main__":
-    export(load(), Path(sys.argv[1]))
+    measured = [report for path in sys.argv[2:] for report in json.loads(Path(path).read_text(encoding="utf-8"))]
+    export(load(), Path(sys.argv[1]), measured)

