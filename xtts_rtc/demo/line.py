@@ -39,9 +39,6 @@ class Mouth:
         padded = np.pad(pcm, (0, -len(pcm) % FRAME_SAMPLES))
         self._queue.extend(padded.reshape(-1, FRAME_SAMPLES))
 
-    def hush(self) -> None:
-        self._queue.clear()
-
     def choke(self) -> None:
         """Send nothing any more, as when the network goes."""
         self.is_choked = True
