@@ -29,7 +29,7 @@ from xtts_rtc.transports.webrtc import Calls, Peer
 pytestmark = [pytest.mark.net, pytest.mark.slow]
 
 QUESTION = "What is the capital of France?"
-ANSWER = "She walked to the garden and picked some flowers. A boat goes by with music and lights."
+ANSWER = "Only a few seats are left in the front row. There are three new voice messages in your inbox."
 LONG = (
     "The weather is fine today, and the streets are full of people. Everybody walks slowly along the river. "
     "Later in the evening the rain may come back again."
