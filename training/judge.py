@@ -1,6 +1,6 @@
 """What others make of our audio: two recognisers of different families, a quality model, a speaker model.
 
-All of them carry their weights in their packages (requirements.txt here). Everything is measured on 24 kHz audio as a
+All of them carry their weights in their packages (the extra dev, and requirements.txt here). Everything is measured on 24 kHz audio as a
 listener gets it.
 """
 
