@@ -1,7 +1,7 @@
 """What others make of our audio: two recognisers of different families, a quality model, a speaker model.
 
-All of them carry their weights in their packages (the extra dev, and requirements.txt here). Everything is measured on 24 kHz audio as a
-listener gets it.
+All of them carry their weights in their packages (the extra dev, and requirements.txt here). Everything is measured on
+24 kHz audio as a listener gets it.
 """
 
 from __future__ import annotations
