@@ -86,7 +86,7 @@ def trace(
     latent, logits = runtime.prefill(0, voice, text_ids)
     latents, all_logits, chosen = [latent.copy()], [logits.copy()], list[int]()
     for index in range(min(num_steps, info.max_audio_tokens)):
-        noise = np.maximum(rng.standard_exponential(info.num_audio_tokens, np.float32), np.float32(1e-30))
+        noise = rng.standard_exponential(info.num_audio_tokens, np.float32)
         going_on = all_logits[-1].copy()
         going_on[info.stop_audio_token] = -1e5  # a stop would leave nothing to compare
         chosen.append(choose_token(going_on, seen, sampling, noise))

@@ -1,5 +1,7 @@
 // The last seconds of both sides in one picture: the agent above the line, the caller below, a mark at each cut.
 
+import { cleared } from "../page/canvas.mjs";
+
 const LEVELS_PER_BAR = 4; // of 21 ms each
 const MOST_BARS = 400;
 const STEP_PX = 5;
@@ -46,15 +48,7 @@ export function heightOf(level) {
 
 /** Draw what fits, the newest at the right. colours: {agent, caller, none, cut}. */
 export function draw(canvas, timeline, colours) {
-  const scale = globalThis.devicePixelRatio || 1;
-  const { clientWidth: width, clientHeight: height } = canvas;
-  if (canvas.width !== Math.round(width * scale) || canvas.height !== Math.round(height * scale)) {
-    canvas.width = Math.round(width * scale);
-    canvas.height = Math.round(height * scale);
-  }
-  const pen = canvas.getContext("2d");
-  pen.setTransform(scale, 0, 0, scale, 0, 0);
-  pen.clearRect(0, 0, width, height);
+  const { pen, width, height } = cleared(canvas);
   const middle = height / 2;
   const most = middle - 6;
   for (let place = 0; place <= width / STEP_PX + 1; place += 1) {

@@ -1,5 +1,7 @@
 // The picture of the sound: the loudest sample of every 10 ms, drawn as bars that fill as they are heard.
 
+import { cleared } from "./canvas.mjs";
+
 const PEAKS_PER_S = 100;
 const LEAST_S = 4; // a short utterance does not fill the picture
 const BAR_PX = 3;
@@ -57,15 +59,7 @@ export function spanOf(seconds) {
 
 /** Draw bars; those before `playedS` in `colours.heard`, the others in `colours.made`, none in `colours.none`. */
 export function draw(canvas, peaks, playedS, colours) {
-  const scale = globalThis.devicePixelRatio || 1;
-  const { clientWidth: width, clientHeight: height } = canvas;
-  if (canvas.width !== Math.round(width * scale) || canvas.height !== Math.round(height * scale)) {
-    canvas.width = Math.round(width * scale);
-    canvas.height = Math.round(height * scale);
-  }
-  const pen = canvas.getContext("2d");
-  pen.setTransform(scale, 0, 0, scale, 0, 0);
-  pen.clearRect(0, 0, width, height);
+  const { pen, width, height } = cleared(canvas);
   const count = Math.floor(width / STEP_PX);
   const spanS = spanOf(peaks?.seconds ?? 0);
   const bars = peaks ? peaks.bars(count, spanS) : new Array(count).fill(null);

@@ -69,7 +69,7 @@ class OnnxRuntime:
             if window.num_latents * 4 >= TRIAL_FRAMES:
                 break
             logits = np.where(np.arange(logits.size) == info.stop_audio_token, np.float32(-1e9), logits)
-            noise = rng.standard_exponential(logits.size, np.float32) + np.float32(1e-30)
+            noise = rng.standard_exponential(logits.size, np.float32)
             token = choose_token(logits, seen, SamplingParams(), noise)
             seen[token] = True
             rows = self.step(np.zeros(1, np.int64), np.array([token]))
