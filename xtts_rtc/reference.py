@@ -5,7 +5,7 @@ Nothing of ours runs in here, so what it says is the oracle. It is not re-entran
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,14 +24,19 @@ class StockRun:
 
 
 class StockXtts:
-    """xtts: an `Xtts` of coqui-tts with its weights."""
+    """xtts: an `Xtts` of coqui-tts with its weights.
 
-    def __init__(self, xtts: Any) -> None:
-        self._xtts = xtts
+    reading: text and language to what the model reads, for one that reads phonemes, of which coqui-tts knows nothing.
+    """
+
+    def __init__(self, xtts: Any, *, reading: Callable[[str, str], str] = lambda text, language: text) -> None:
+        self._xtts, self._reading = xtts, reading
 
     def text_ids(self, text: str, language: str) -> list[int]:
         """Token ids as `inference_stream` computes them."""
-        ids: list[int] = self._xtts.tokenizer.encode(text.strip().lower(), lang=language.split("-")[0])
+        ids: list[int] = self._xtts.tokenizer.encode(
+            self._reading(text, language).strip().lower(), lang=language.split("-")[0]
+        )
         return ids
 
     def stream(
@@ -57,7 +62,7 @@ class StockXtts:
         length = {} if num_tokens is None else {"min_new_tokens": num_tokens, "max_new_tokens": num_tokens}
         try:
             chunks = self._xtts.inference_stream(
-                text,
+                self._reading(text, language),
                 language,
                 torch.from_numpy(voice.gpt_latents)[None],
                 torch.from_numpy(voice.speaker_embedding).view(1, -1, 1),

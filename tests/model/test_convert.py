@@ -40,6 +40,15 @@ def test_a_folder_becomes_a_bundle_with_progress(checkpoint: Path, tmp_path: Pat
     assert shares[0] == 0.0 and shares[-1] == 1.0
 
 
+def test_how_words_are_read_goes_along(checkpoint: Path, tmp_path: Path) -> None:
+    (checkpoint / "pronunciation.xz").write_bytes(b"as it is")
+    convert(checkpoint, tmp_path / "out", precision="fp32")
+    assert open_bundle(tmp_path / "out").pronunciation() == b"as it is"
+    (checkpoint / "pronunciation.xz").unlink()
+    convert(checkpoint, tmp_path / "without", precision="fp32")
+    assert open_bundle(tmp_path / "without").pronunciation() is None
+
+
 def test_what_the_checkpoint_says_of_itself_is_kept(checkpoint: Path, tmp_path: Path) -> None:
     notes = {"name": "mine", "licence": "Apache-2.0", "max_segment_chars": 80}
     (checkpoint / "manifest.json").write_text(json.dumps(notes))

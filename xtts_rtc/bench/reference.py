@@ -77,6 +77,8 @@ def _stock(loaded: LoadedRuntime) -> Stock:
 
     # Once a run it says that max_new_tokens wins over max_length, which is what is wanted.
     logging.getLogger("transformers").setLevel(logging.ERROR)
+    if loaded.frontend.reads_phonemes:
+        return StockXtts(loaded.xtts, reading=loaded.frontend.reading)
     return StockXtts(loaded.xtts)
 
 

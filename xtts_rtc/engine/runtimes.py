@@ -16,6 +16,7 @@ from typing import Any
 
 from xtts_rtc.errors import CheckpointError, ConfigError, MissingExtra
 from xtts_rtc.model.interface import Runtime
+from xtts_rtc.text.pronunciation import Pronunciation
 from xtts_rtc.text.segmenter import Segmenter
 from xtts_rtc.text.tokenizer import TextFrontend
 from xtts_rtc.types import Conditioning
@@ -142,7 +143,7 @@ def _load_onnx(choice: ModelChoice, num_slots: int, cache_dir: Path, progress: P
         _remember(note, runtime.vocoder_name)
     return LoadedRuntime(
         runtime=runtime,
-        frontend=_frontend(bundle.vocabulary()),
+        frontend=_frontend(bundle.vocabulary(), bundle.pronunciation()),
         backend="onnx",
         precision=f"{bundle.manifest.operator}, kv {bundle.manifest.kv}, vocoder {runtime.vocoder_name}",
         conditioning_key=bundle.manifest.conditioning_key,
@@ -218,7 +219,10 @@ def _is_whole(bundle_module: Any, path: Path) -> bool:
 
 def _fingerprint(folder: Path) -> str:
     """Changes when a file of the checkpoint does."""
-    names = ("config.json", "vocab.json", "model.safetensors", "model.pth", "speakers_xtts.pth", "manifest.json")
+    names = (
+        "config.json", "vocab.json", "pronunciation.xz", "model.safetensors", "model.pth", "speakers_xtts.pth",
+        "manifest.json",
+    )  # fmt: skip
     found = [(name, (folder / name).stat()) for name in names if (folder / name).is_file()]
     return repr([(name, stat.st_size, stat.st_mtime_ns) for name, stat in found])
 
@@ -229,7 +233,7 @@ def _load_torch(choice: ModelChoice, device: str, num_slots: int) -> LoadedRunti
     runtime, precision = _torch_runtime(choice, device, loaded.xtts, num_slots)
     return LoadedRuntime(
         runtime=runtime,
-        frontend=_frontend(loaded.vocab),
+        frontend=_frontend(loaded.vocab, loaded.pronunciation),
         backend="torch",
         precision=precision,
         conditioning_key=loaded.conditioning_key,
@@ -254,13 +258,14 @@ def _torch_runtime(choice: ModelChoice, device: str, xtts: Any, num_slots: int) 
     return made, made.precision
 
 
-def _frontend(vocabulary: str) -> TextFrontend:
+def _frontend(vocabulary: str, pronunciation: bytes | None) -> TextFrontend:
     tokenizer = _need("tokenizers", "cpu").Tokenizer
     try:
-        return TextFrontend(tokenizer.from_str(vocabulary))
+        read = tokenizer.from_str(vocabulary)
     except Exception as error:  # what tokenizers raises has no class of its own
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"the model's vocabulary cannot be read ({reason}); copy vocab.json again") from None
+    return TextFrontend(read, None if pronunciation is None else Pronunciation.read(pronunciation))
 
 
 def _need(module: str, extra: str) -> Any:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from xtts_rtc.errors import CheckpointError, MissingExtra
-from xtts_rtc.model.onnx.bundle import Manifest, is_bundle
+from xtts_rtc.model.onnx.bundle import PRONUNCIATION, Manifest, is_bundle
 from xtts_rtc.model.onnx.weights import SafetensorsWeights
 from xtts_rtc.model.onnx.write import Progress, Source, write_bundle
 from xtts_rtc.types import Conditioning, Float32
@@ -52,6 +52,7 @@ def convert(
         name=notes.get("name") or folder.name,
         speakers=_read_speakers(folder),
         max_segment_chars=notes.get("max_segment_chars"),
+        pronunciation=_read_pronunciation(folder),
     )
     return write_bundle(weights, source, out, precision=precision, progress=progress)
 
@@ -74,6 +75,7 @@ def convert_loaded(
         name=name,
         speakers=loaded.speakers,
         max_segment_chars=loaded.max_segment_chars,
+        pronunciation=loaded.pronunciation,
     )
     return write_bundle(TorchWeights(loaded.xtts.state_dict()), source, out, precision=precision, progress=progress)
 
@@ -191,6 +193,11 @@ def _read_notes(folder: Path) -> dict[str, Any]:
     if is_bundle(folder):
         raise CheckpointError(f"{folder} is a bundle already; convert the checkpoint it was made from")
     return notes if isinstance(notes, dict) else {}
+
+
+def _read_pronunciation(folder: Path) -> bytes | None:
+    path = folder / PRONUNCIATION
+    return path.read_bytes() if path.is_file() else None
 
 
 def _read_text(folder: Path, name: str) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from xtts_rtc.errors import CheckpointError, MissingExtra, UnknownLanguage
 from xtts_rtc.text.lexicon import CHAR_LIMITS
 from xtts_rtc.text.normalize import normalize
+from xtts_rtc.text.pronunciation import Pronunciation, read_beside
 from xtts_rtc.types import LANGUAGES
 
 if TYPE_CHECKING:
@@ -25,12 +26,13 @@ _UNENCODABLE = dict.fromkeys(range(0xD800, 0xE000))
 class TextFrontend:
     """Text to ids for the languages of one vocabulary."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, tokenizer: Tokenizer, pronunciation: Pronunciation | None = None) -> None:
+        """pronunciation: of a model that reads English as phonemes; the published one reads letters."""
+        self._tokenizer, self._pronunciation = tokenizer, pronunciation
 
     @classmethod
     def from_file(cls, vocab_json: Path) -> TextFrontend:
-        """Read a `vocab.json` (or a bundle's `tokenizer.json`).
+        """Read a `vocab.json` (or a bundle's `tokenizer.json`), and the `pronunciation.xz` beside it if there is one.
 
         Raises CheckpointError if the file is not one, MissingExtra without the tokenizers package.
         """
@@ -39,7 +41,9 @@ class TextFrontend:
         except ImportError:
             raise MissingExtra("token ids need tokenizers: pip install 'xtts-rtc[cpu]'") from None
         try:
-            frontend = cls(Tokenizer.from_str(vocab_json.read_text(encoding="utf-8")))
+            frontend = cls(Tokenizer.from_str(vocab_json.read_text(encoding="utf-8")), read_beside(vocab_json.parent))
+        except CheckpointError:
+            raise
         except Exception as error:
             raise CheckpointError(f"{vocab_json} is not a readable vocabulary: {error}") from None
         if not frontend.languages:
@@ -50,6 +54,11 @@ class TextFrontend:
     def languages(self) -> tuple[str, ...]:
         """The languages whose token the vocabulary holds, in the order of types.LANGUAGES."""
         return tuple(code for code in LANGUAGES if self._tokenizer.token_to_id(f"[{code}]") is not None)
+
+    @property
+    def reads_phonemes(self) -> bool:
+        """Whether English words become phonemes."""
+        return self._pronunciation is not None
 
     @property
     def num_ids(self) -> int:
@@ -92,11 +101,15 @@ class TextFrontend:
         raises UnknownLanguage and MissingExtra.
         """
         code = self.resolve(language)
-        text = spoken.strip() if spoken.isascii() else spoken.translate(_UNENCODABLE).strip()
-        if code == "ja":
-            text = text.lower()
-        text = f"[{code}]{normalize(text, code)}".replace(" ", "[SPACE]")
+        text = f"[{code}]{self.reading(spoken, code)}".replace(" ", "[SPACE]")
         return list(self._tokenizer.encode(text).ids)
+
+    def reading(self, spoken: str, language: str) -> str:
+        """What the model is given to read: normalised words, or their phonemes. Raises as `encode` does."""
+        code = self.resolve(language)
+        text = spoken.strip() if spoken.isascii() else spoken.translate(_UNENCODABLE).strip()
+        normal = normalize(text.lower() if code == "ja" else text, code)
+        return self._pronunciation(normal) if self._pronunciation is not None and code == "en" else normal
 
     def is_unreadable(self, ids: Sequence[int]) -> bool:
         """Whether ids that `encode` gave are unknown characters and not one letter: a script the model lacks."""

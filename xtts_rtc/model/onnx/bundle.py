@@ -2,6 +2,7 @@
 
     manifest.json                             sizes, precision, checksums, licence, quality (`Manifest`)
     tokenizer.json                            the checkpoint's vocab.json, unchanged
+    pronunciation.xz                          how words are read, if the model reads phonemes; unchanged
     tables.npz                                embeddings, positions and the encoders' constants (`Tables`)
     gpt.onnx, gpt.data                        one step of the GPT body
     vocoder.onnx, vocoder_<part>.onnx, vocoder.data
@@ -28,6 +29,7 @@ from xtts_rtc.types import Conditioning, Float32
 
 FORMAT = 3
 MANIFEST = "manifest.json"
+PRONUNCIATION = "pronunciation.xz"
 KIND = "xtts-rtc bundle"
 """Tells a bundle's manifest from that of other folders: a checkpoint may bring a manifest.json of its own."""
 _HASH_BLOCK_BYTES = 1 << 20
@@ -146,6 +148,10 @@ class Bundle:
     def vocabulary(self) -> str:
         """The text of tokenizer.json."""
         return (self.path / "tokenizer.json").read_text(encoding="utf-8")
+
+    def pronunciation(self) -> bytes | None:
+        """What pronunciation.xz holds, if there is one."""
+        return (self.path / PRONUNCIATION).read_bytes() if PRONUNCIATION in self.manifest.files else None
 
     def speakers(self) -> dict[str, Conditioning]:
         """The voices that came with the checkpoint, by name; empty for most."""

@@ -23,6 +23,7 @@ from xtts_rtc.model.interface import ModelInfo
 from xtts_rtc.model.onnx import gate
 from xtts_rtc.model.onnx.bundle import (
     MANIFEST,
+    PRONUNCIATION,
     Manifest,
     SamplingDefaults,
     Tables,
@@ -51,8 +52,9 @@ Progress = Callable[[float, str], None]
 class Source:
     """What a bundle is made from besides the weights.
 
-    config: the text of config.json; vocabulary: of vocab.json; speakers: voices that come with the checkpoint;
-    max_segment_chars: the longest text it was trained on, where that is below its language's limit.
+    config: the text of config.json; vocabulary: of vocab.json; pronunciation: the bytes of pronunciation.xz;
+    speakers: voices that come with the checkpoint; max_segment_chars: the longest text it was trained on, where that
+    is below its language's limit.
     """
 
     config: str
@@ -61,6 +63,7 @@ class Source:
     name: str
     speakers: Mapping[str, Conditioning] = field(default_factory=dict)
     max_segment_chars: int | None = None
+    pronunciation: bytes | None = None
 
 
 def write_bundle(
@@ -98,6 +101,8 @@ def _fill(folder: Path, weights: _Checked, source: Source, precision: str, progr
     manifest = _describe(weights, source, precision)
     np.savez(folder / "tables.npz", **{name: getattr(tables, name) for name in Tables.__slots__})
     (folder / "tokenizer.json").write_text(source.vocabulary, encoding="utf-8")
+    if source.pronunciation is not None:
+        (folder / PRONUNCIATION).write_bytes(source.pronunciation)
     if source.speakers:
         np.savez(folder / "speakers.npz", **pack_speakers(source.speakers))  # type: ignore[arg-type]
     progress(0.05, "conditioning")

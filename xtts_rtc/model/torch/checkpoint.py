@@ -35,7 +35,8 @@ _UNUSED_IDS = ("Model config: bos_token_id must be", "Model config: eos_token_id
 class LoadedModel:
     """xtts: `TTS.tts.models.xtts.Xtts`, eval mode. `conditioning_key` hashes the weights a voice depends on.
 
-    `max_segment_chars` is what the folder's manifest.json says, None where it says nothing.
+    `max_segment_chars` is what the folder's manifest.json says, None where it says nothing; `pronunciation` are the
+    bytes of pronunciation.xz, where the model reads phonemes.
     """
 
     xtts: Any
@@ -44,6 +45,7 @@ class LoadedModel:
     conditioning_key: str
     speakers: dict[str, Conditioning] = field(default_factory=dict)
     max_segment_chars: int | None = None
+    pronunciation: bytes | None = None
 
 
 @contextlib.contextmanager
@@ -86,8 +88,16 @@ def load_model(model: str | Path, *, device: str = "cpu") -> LoadedModel:
     conditioning_key = _hash(weights)
     del weights
     _ready(xtts, device)
-    languages = tuple(json.loads(config).get("languages", ()))
-    return LoadedModel(xtts, vocab, languages, conditioning_key, _speakers(folder), _max_segment_chars(folder))
+    read = folder / "pronunciation.xz"
+    return LoadedModel(
+        xtts=xtts,
+        vocab=vocab,
+        languages=tuple(json.loads(config).get("languages", ())),
+        conditioning_key=conditioning_key,
+        speakers=_speakers(folder),
+        max_segment_chars=_max_segment_chars(folder),
+        pronunciation=read.read_bytes() if read.is_file() else None,
+    )
 
 
 def _built(folder: Path, config: Any, vocab: str, width: int) -> Any:
