@@ -162,34 +162,51 @@ async def test_an_agent_with_whom_nobody_speaks_says_so_and_hangs_up() -> None:
     assert ended["reason"] == "idle"
 
 
-async def test_a_session_is_closed_whatever_fails_beside_it(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+async def defect(*values: object) -> list[str]:
+    raise RuntimeError("a defect")
+
+
+@pytest.mark.parametrize(("what", "num_logged"), [("microphone", 1), ("wish", 1), ("session", 0)])
+async def test_an_agent_that_cannot_go_on_hangs_up_and_the_other_calls_go_on(
+    what: str, num_logged: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    is_asked = asyncio.Event()
-
-    async def broken() -> list[str]:
-        is_asked.set()
-        raise RuntimeError("a defect")
-
+    """It stayed on the line, deaf, until the caller hung up."""
+    started: list[AgentSession[None]] = []
     closed: list[AgentSession[None]] = []
-    close = AgentSession.aclose
+    start, close = AgentSession.start, AgentSession.aclose
 
-    async def note(session: AgentSession[None]) -> None:
+    async def note_start(session: AgentSession[None], *values: object) -> None:
+        started.append(session)
+        await start(session, *values)  # type: ignore[call-overload]
+
+    async def note_close(session: AgentSession[None]) -> None:
         await close(session)
         closed.append(session)
 
-    monkeypatch.setattr(AgentSession, "aclose", note)
+    monkeypatch.setattr(AgentSession, "start", note_start)
+    monkeypatch.setattr(AgentSession, "aclose", note_close)
     tone = ToneBackend(max_streams=4, max_ahead_s=3.0)
-    async with tone_engine(tone) as engine, scripted_kit(engine, ANSWER) as (kit, _):
-        async with line_to(kit) as (_, exchange), phoning(exchange) as phone:
+    async with tone_engine(tone) as engine, scripted_kit(engine, ANSWER) as (kit, _), line_to(kit) as (calls, exchange):
+        async with phoning(exchange) as other, phoning(exchange) as phone:
             await phone.until_event("ready")
-            monkeypatch.setattr(engine, "voices", broken)
-            phone.send('{"type": "choose", "voice": "anna"}')
+            if what == "microphone":
+                monkeypatch.setattr(list(calls._peers.values())[-1]._incoming, "recv", defect)
+            elif what == "wish":
+                monkeypatch.setattr(engine, "voices", defect)
+                phone.send('{"type": "choose", "voice": "anna"}')
+            else:
+                await close(started[-1])  # as it does itself after a few failures of a model
+            ended = await phone.until_event("ended")
             async with asyncio.timeout(10):
-                await is_asked.wait()
+                while calls.num_calls > 1:
+                    await asyncio.sleep(0.01)
+            assert (ended["reason"], closed) == ("failed", [started[1]])
+            other.send('{"type": "choose", "language": "xx"}')
+            assert (await other.until_event("error"))["code"] == "unknown_language"
     tone.close()
-    assert len(closed) == 1
-    assert "a defect" in caplog.text
+    assert [record.exc_text.count("RuntimeError: a defect") for record in caplog.records if record.exc_text] == [
+        1
+    ] * num_logged
 
 
 async def test_fifty_calls_one_after_another_and_four_at_once_leave_nothing_behind(

@@ -212,6 +212,7 @@ test("every end from the other side has its own words", async () => {
     [(browser) => browser.become("failed"), /connection was lost/],
     [(browser) => browser.channel.onclose(), /server ended the call/],
     [(browser) => browser.tell({ type: "ended", reason: "idle" }), /It hung up/],
+    [(browser) => browser.tell({ type: "ended", reason: "failed" }), /server ended the call/],
   ]) {
     const { browser, call } = await talking();
     end(browser);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 
 from xtts_rtc.demo.peer_audio import PeerAudioInput, PeerAudioOutput, PeerTranscript, in_step
 from xtts_rtc.demo.reporter import Reporter
@@ -18,7 +19,8 @@ _LAST_EVENT_S = 0.2
 async def converse(kit: Kit, peer: Peer, *, idle_s: float | None = None) -> None:
     """One call, until the peer goes, or nobody has spoken for `idle_s` seconds: greet, listen, answer.
 
-    What the caller asked for is in `peer.options`, and may change by an event.
+    What the caller asked for is in `peer.options`, and may change by an event. An agent that cannot hear or go on
+    hangs up; what failed beside the session is raised.
     """
     ears, mouth = PeerAudioInput(peer), PeerAudioOutput(peer)
     reporter = Reporter(peer.send_event)
@@ -35,7 +37,8 @@ async def converse(kit: Kit, peer: Peer, *, idle_s: float | None = None) -> None
     async with contextlib.AsyncExitStack() as ending:  # from the last to the first, whatever fails in between
         ending.push_async_callback(together.aclose)
         ending.push_async_callback(session.aclose)
-        ending.push_async_callback(_stop, asyncio.create_task(ears.pump(), name=f"microphone {peer.id}"))
+        hearing = asyncio.create_task(ears.pump(), name=f"microphone {peer.id}")
+        ending.push_async_callback(_stop, hearing)
         fulfilling = asyncio.create_task(wishes.fulfil(session, agent), name=f"wishes {peer.id}")
         ending.push_async_callback(_stop, fulfilling)
         # Nobody hears it any more: an output that is still playing would hold up the end.
@@ -44,7 +47,7 @@ async def converse(kit: Kit, peer: Peer, *, idle_s: float | None = None) -> None
         reporter.tell("ready", voice=chosen["voice"], model=kit.brain.name)
         if kit.agent.greeting:
             session.say(kit.agent.greeting)
-        await _until_over(peer, reporter)
+        await _until_over(peer, reporter, (hearing, fulfilling))
 
 
 async def _stop(task: asyncio.Task[None]) -> None:
@@ -54,13 +57,13 @@ async def _stop(task: asyncio.Task[None]) -> None:
         await task
 
 
-async def _until_over(peer: Peer, reporter: Reporter) -> None:
-    """Until the peer has gone, or nobody has spoken for too long."""
-    ends = [asyncio.create_task(each.wait()) for each in (peer.closed, reporter.is_idle)]
+async def _until_over(peer: Peer, reporter: Reporter, beside: Sequence[asyncio.Task[None]]) -> None:
+    """Until the peer has gone, nobody has spoken for too long, the session has given up, or a task beside it ends."""
+    ends = [asyncio.create_task(each.wait()) for each in (peer.closed, reporter.is_idle, reporter.is_closed)]
     try:
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((*ends, *beside), return_when=asyncio.FIRST_COMPLETED)
         if not peer.closed.is_set():
-            reporter.tell("ended", reason="idle")
+            reporter.tell("ended", reason="idle" if reporter.is_idle.is_set() else "failed")
             await asyncio.sleep(_LAST_EVENT_S)
     finally:
         for end in ends:

@@ -12,7 +12,7 @@ Events are JSON objects with `type` and `t_ms` (since the call was connected):
     cut      position_ms, after_ms  the agent was cut there, so long after the caller's voice was noticed
     chosen   voice, language      what the caller has changed, from the next sentence on
     error    message, code
-    ended    reason               idle: nobody has spoken for too long; the agent hangs up
+    ended    reason               the agent hangs up; idle: nobody has spoken for too long; failed: it cannot go on
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from functools import partial
 from livekit.agents import (
     AgentSession,
     AgentStateChangedEvent,
+    CloseEvent,
     ConversationItemAddedEvent,
     ErrorEvent,
     UserInputTranscribedEvent,
@@ -37,10 +38,15 @@ from xtts_rtc.demo.session import Conversation
 
 
 class Reporter:
-    """Tells with `send` what happens in a session. `is_idle` is set when neither side has spoken for too long."""
+    """Tells with `send` what happens in a session.
+
+    `is_idle` is set when neither side has spoken for too long, `is_closed` when the session is over, which it is
+    also after a few failures of a model.
+    """
 
     def __init__(self, send: Callable[[Mapping[str, object]], None]) -> None:
         self.is_idle = asyncio.Event()
+        self.is_closed = asyncio.Event()
         self._send = send
         self._silent_at: float | None = None
         self._began = time.time()
@@ -64,6 +70,7 @@ class Reporter:
         session.on("user_input_transcribed", self._transcribed)
         session.on("conversation_item_added", self._item)
         session.on("error", self._error)
+        session.on("close", self._close)
         output.on("playback_started", partial(self._started, agent))
         output.on("playback_progressed", self._progressed)
         output.on("playback_finished", self._finished)
@@ -89,6 +96,9 @@ class Reporter:
         cause = getattr(event.error, "error", event.error)
         if not getattr(event.error, "recoverable", False):
             self.tell("error", code=type(cause).__name__, message=f"{type(event.source).__name__} failed")
+
+    def _close(self, event: CloseEvent) -> None:
+        self.is_closed.set()
 
     def _started(self, agent: Conversation, event: io.PlaybackStartedEvent) -> None:
         self._noticed = None

@@ -62,13 +62,14 @@ export const MICROPHONE_GONE = {
 };
 export const SERVER_GONE = { title: "No connection to the server", detail: "Check that it is running, then call again." };
 
-/** From a call that ended by itself after so many seconds; why: lost, closed, idle. */
+/** From a call that ended by itself after so many seconds; why: lost, closed, idle, failed. */
 export function problemOfEnd(why, seconds) {
   const lasted = `The call lasted ${asLength(seconds)}.`;
   const words = {
     lost: { title: "The connection was lost", detail: `Nothing comes from the server any more. ${lasted} Check the network, then call again.` },
     closed: { title: "The server ended the call", detail: `It was stopped, or the call was too long. ${lasted} Call again.` },
     idle: { title: "It hung up", detail: `Nobody had spoken for a while. ${lasted}`, isAsking: true },
+    failed: { title: "The server ended the call", detail: `The agent could not go on; the server's log says why. ${lasted} Call again.` },
   };
   return new Problem(words[why]);
 }
