@@ -224,6 +224,23 @@ async def test_events_go_both_ways_in_order_and_wait_for_the_channel(line: Line)
     assert line.messages == [{"type": "hello"}]
 
 
+async def test_a_call_has_one_data_channel_and_who_opens_many_is_hung_up_on(line: Line) -> None:
+    async with phoning(line.exchange) as phone:
+        peer = await line.peers.get()
+        second = phone.pc.createDataChannel("second")
+        second.on("open", lambda: second.send('{"type":"second"}'))
+        await until(lambda: second.readyState == "closed")
+        phone.send('{"type":"first"}')
+        peer.send_event({"type": "answer"})
+        await phone.until_event("answer")
+        await until(lambda: line.messages)
+        assert line.messages == [{"type": "first"}]
+        assert line.calls.num_calls == 1
+        for number in range(8):
+            phone.pc.createDataChannel(f"another {number}")
+        await until(lambda: line.calls.num_calls == 0)
+
+
 async def test_more_callers_than_lines_are_refused_and_the_others_hear_nothing_of_it() -> None:
     async with open_line(max_calls=2) as line:
         async with phoning(line.exchange), phoning(line.exchange) as second:

@@ -45,6 +45,7 @@ _JITTER_PACKETS = 4
 _CLOSE_S = 5.0
 _MAX_WAITING_EVENTS = 256
 _MAX_EVENT_BYTES = 4_096
+_MAX_REFUSED_CHANNELS = 8
 
 _log = logging.getLogger(__name__)
 
@@ -99,6 +100,7 @@ class Peer:
         self._pc: RTCPeerConnection | None = None
         self._incoming: MediaStreamTrack | None = None
         self._channel: RTCDataChannel | None = None
+        self._num_refused = 0
         self._waiting: deque[str] = deque(maxlen=_MAX_WAITING_EVENTS)
         self._newest: datetime | None = None
 
@@ -178,6 +180,16 @@ class Peer:
             self.closed.set()
 
     def _take_channel(self, channel: RTCDataChannel) -> None:
+        """The first one is for events. Others are closed; who goes on opening them is hung up on.
+
+        aiortc keeps a channel until the other side agrees to its end, and takes 65,535 of them.
+        """
+        if self._channel is not None:
+            self._num_refused += 1
+            channel.close()
+            if self._num_refused > _MAX_REFUSED_CHANNELS:
+                self.closed.set()
+            return
         self._channel = channel
         channel.on("message", self._take_message)
         while self._waiting:
