@@ -74,6 +74,7 @@ async def test_without_a_key_there_is_401_and_the_pages(auth: str) -> None:
         assert "secret" not in refused.text and "x-request-id" in refused.headers
         for path in ("/", "/page/a", "/healthz"):
             assert (await client.get(path)).status_code == 200
+            assert (await client.delete(path)).status_code == 401
         assert (await client.get("/nowhere")).status_code == 401
         assert (await client.get("/page/../echo")).status_code in (401, 404)
 

@@ -241,6 +241,12 @@ async def test_a_call_has_one_data_channel_and_who_opens_many_is_hung_up_on(line
         await until(lambda: line.calls.num_calls == 0)
 
 
+def test_nobody_can_guess_the_id_of_a_call() -> None:
+    places = list(zip(*(Peer().id for _ in range(64)), strict=True))
+    assert len(places) * 4 >= 128  # bits, in hexadecimal
+    assert all(len(set(place)) > 4 for place in places)
+
+
 async def test_more_callers_than_lines_are_refused_and_the_others_hear_nothing_of_it() -> None:
     async with open_line(max_calls=2) as line:
         async with phoning(line.exchange), phoning(line.exchange) as second:

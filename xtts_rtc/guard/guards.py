@@ -14,7 +14,8 @@ from xtts_rtc.guard.limits import LimitRequest
 from xtts_rtc.guard.origin import RefuseForeignPages
 
 OPEN_PATHS = ("/healthz", "/readyz", "/metrics", "/", "/page/", "/call/", "/docs", "/docs/", "/openapi.json")
-"""Answered without a key: load balancers and scrapers have none, and the pages ask for it themselves."""
+"""Read without a key: load balancers and scrapers have none, and the pages ask for it themselves. It is for reading
+only: `/call/` holds a page's files, and `DELETE /call/ID` wants the key that the page has anyway."""
 _FORM_BYTES = 64 * 1024
 
 

@@ -73,7 +73,7 @@ class KeyRing:
 class RequireKey:
     """ASGI middleware: every path but the open ones needs ``Authorization: Bearer KEY``, or 401.
 
-    open_paths are answered to anybody; one that ends with a slash stands for all below it.
+    open_paths can be read by anybody (GET, HEAD); one that ends with a slash stands for all below it.
     """
 
     def __init__(self, app: ASGIApp, keys: KeyRing, open_paths: Collection[str]) -> None:
@@ -99,8 +99,10 @@ class RequireKey:
             await refusal(scope, receive, send)
 
     def _is_open(self, scope: Scope) -> bool:
+        if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):
+            return False
         path: str = scope["path"]
-        return scope["type"] == "http" and (path in self._open or path.startswith(self._open_below))
+        return path in self._open or path.startswith(self._open_below)
 
 
 def can_be_sent(key: str) -> bool:

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import json
 import logging
-import uuid
+import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -90,7 +90,7 @@ class Peer:
     """
 
     def __init__(self, options: Mapping[str, str] | None = None) -> None:
-        self.id = uuid.uuid4().hex
+        self.id = secrets.token_hex(16)
         self.options = dict(options or {})
         self.playout = Playout(HZ, FRAME_SAMPLES, lead_samples=LEAD_SAMPLES, max_wait_frames=MAX_WAIT_FRAMES)
         self.connected = asyncio.Event()

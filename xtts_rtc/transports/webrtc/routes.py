@@ -1,7 +1,8 @@
 """Calls over HTTP, in the shape of WHIP (RFC 9725), but in both directions.
 
 ``POST /call`` with an SDP offer -> 201, the answer, and ``Location: /call/ID``; ``DELETE /call/ID`` hangs up.
-The query goes to the call as its options. All candidates are in the answer: there is no PATCH.
+The query goes to the call as its options. All candidates are in the answer: there is no PATCH. Keys are the
+server's affair; where there are none, an id of 128 random bits keeps others from hanging up.
 """
 
 from __future__ import annotations
