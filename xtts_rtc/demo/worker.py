@@ -1,7 +1,8 @@
 """A worker whose LLM is a stand-in that writes what it is told, word by word, and that is steered by RPC.
 
-Methods: ``reply`` {"text", "interval_s"} begins a turn; ``interrupt`` cuts it; ``report`` says when what
-happened (seconds since the epoch, to compare with the listener's clock) and what the process has loaded.
+Methods: ``reply`` {"text", "interval_s", "seed"} begins a turn, without a seed a new take of it; ``interrupt`` cuts
+it; ``report`` says when what happened (seconds since the epoch, to compare with the listener's clock) and what the
+process has loaded.
 """
 
 from __future__ import annotations
@@ -44,13 +45,15 @@ class Writer(Agent):
 
 
 class Steering:
-    def __init__(self, session: AgentSession[None], writer: Writer) -> None:
+    def __init__(self, session: AgentSession[None], writer: Writer, voice: xtts.TTS) -> None:
         self._session = session
         self._writer = writer
+        self._voice = voice
 
     async def reply(self, call: rtc.RpcInvocationData) -> str:
         self._writer.order = json.loads(call.payload)
         self._writer.times = {"replied": time.time()}
+        self._voice.update_options(seed=self._writer.order.get("seed"))
         self._session.generate_reply(user_input="go on")
         return "{}"
 
@@ -74,15 +77,16 @@ class Steering:
 
 
 async def enter(job: JobContext) -> None:
+    voice = xtts.TTS()
     session: AgentSession[None] = AgentSession(
-        tts=xtts.TTS(),
+        tts=voice,
         llm=StandInLLM(),
         vad=None,
         turn_handling={"turn_detection": None},
         aec_warmup_duration=None,
     )
     writer = Writer()
-    steering = Steering(session, writer)
+    steering = Steering(session, writer, voice)
     options = RoomOptions(
         audio_output=AudioOutputOptions(
             sample_rate=48_000,
