@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -27,19 +28,23 @@ pytest.importorskip("aiortc")
 pytest.importorskip("livekit.agents")
 
 from tests.fakes import tone_engine
+from xtts_rtc.api import Engine
 from xtts_rtc.app import listen
-from xtts_rtc.demo.hosting import _Ending, _serve, addresses, check_tls, listen_for
+from xtts_rtc.demo import hosting
+from xtts_rtc.demo.hosting import _host, addresses, check_tls, listen_for
 from xtts_rtc.demo.phone import phoning
 from xtts_rtc.demo.self_call import offer_to
 from xtts_rtc.engine.tone import ToneBackend
 from xtts_rtc.errors import ConfigError
-from xtts_rtc.guard.guards import Guards
-from xtts_rtc.settings import WebRtcSettings, load_settings
+from xtts_rtc.metrics import Metrics
+from xtts_rtc.settings import Settings, WebRtcSettings, load_settings
 
 ROOT = Path(__file__).parents[2]
 START_S = 60.0
 CLOSE = {"Connection": "close"}
 """A client that keeps a connection and does not answer its end is waited for, five seconds over TLS."""
+
+OFFER = {"content": b"v=0", "headers": {"Content-Type": "application/sdp", **CLOSE}}
 
 
 @pytest.fixture
@@ -125,15 +130,60 @@ def test_ctrl_c_while_the_models_are_loaded_ends_it_at_once(tmp_path: Path) -> N
 
 
 @pytest.mark.net
-async def test_a_server_that_does_not_come_up_is_an_error_and_no_endless_wait(certificate: tuple[Path, Path]) -> None:
+async def test_the_page_is_there_while_the_models_are_loaded_and_calls_are_taken_after_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A browser that came too early waited without a word."""
+    may_load = threading.Event()
+    said: list[str] = []
+
+    def load(settings: Settings, *, metrics: Metrics | None = None) -> Engine:
+        assert may_load.wait(20)
+        return tone_engine(ToneBackend())
+
+    async def nothing(*values: object, **named: object) -> None: ...
+
+    def kit_of(settings: Settings, engine: Engine, num_calls: int) -> object:
+        return SimpleNamespace(engine=engine, brain=SimpleNamespace(name="none", is_packaged=False), aclose=nothing)
+
+    for name, stand_in in (("engine_of", load), ("load_kit", kit_of), ("rehearse", nothing), ("converse", nothing)):
+        monkeypatch.setattr(hosting, name, stand_in)
+    settings = load_settings(environ={}, dotenv=None)
+    with listen("127.0.0.1", 0) as listener:
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        running = asyncio.create_task(_host(settings, listener, said.append))
+        async with httpx.AsyncClient(base_url=address, headers=CLOSE, timeout=10) as http:
+            pages = [(await http.get(path)).status_code for path in ("/", "/call/main.mjs", "/healthz")]
+            early = [await http.get("/readyz"), await http.get("/call"), await http.post("/call", **OFFER)]
+            assert said == ["loading the models ..."]
+            may_load.set()
+            async with asyncio.timeout(10):
+                while len(said) < 3:
+                    await asyncio.sleep(0.01)
+            late = [await http.get("/readyz"), await http.get("/call"), await http.post("/call", **OFFER)]
+        signal.raise_signal(signal.SIGINT)
+        await running
+    assert pages == [200, 200, 200]
+    assert [answer.status_code for answer in early] == [503, 503, 503]
+    assert all("loading" in answer.text for answer in early[:2])
+    assert [answer.status_code for answer in late] == [200, 200, 400]  # it is no offer
+    assert said[2].startswith("talk to it at ")
+
+
+@pytest.mark.net
+async def test_a_server_that_does_not_come_up_is_an_error_before_anything_is_loaded(
+    certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*values: object, **named: object) -> Engine:
+        raise AssertionError("it went on")
+
+    monkeypatch.setattr(hosting, "engine_of", load)
     files = {"tls_cert": certificate[0], "tls_key": certificate[1]}
     settings = load_settings({"webrtc": files}, environ={}, dotenv=None)
-    certificate[0].unlink()  # while the models were loaded
-    async with tone_engine(ToneBackend()) as engine:
-        kit = SimpleNamespace(engine=engine, voices=settings.voices)
-        with listen("127.0.0.1", 0) as listener, pytest.raises(FileNotFoundError):
-            async with asyncio.timeout(5):
-                await _serve(settings, kit, listener, Guards(), _Ending(print))  # type: ignore[arg-type]
+    certificate[0].unlink()  # after it was checked
+    with listen("127.0.0.1", 0) as listener, pytest.raises(FileNotFoundError):
+        async with asyncio.timeout(5):
+            await _host(settings, listener, print)
 
 
 def test_a_default_port_that_is_taken_gives_way_and_says_so() -> None:

@@ -15,9 +15,12 @@ pytest.importorskip("livekit.agents")
 
 from aioice.ice import StunProtocol
 
+from tests.fakes import tone_engine
 from tests.page.call_line import FRAME, HZ, Line, line_of, listener, loud_times, taped, told, until
 from tests.page.conftest import Visit, on_a_thread
 from xtts_rtc.api import Engine
+from xtts_rtc.engine.tone import ToneBackend
+from xtts_rtc.guard.gate import GatedEngine
 from xtts_rtc.settings import VoiceSettings
 from xtts_rtc.transports.webrtc import Calls
 from xtts_rtc.types import LANGUAGES
@@ -105,6 +108,23 @@ def test_a_server_that_is_stopped_says_good_bye(visit_call: Open) -> None:
     assert told(shown).startswith("The server ended the call: ")
     shown.page.click("#toggle")
     shown.page.locator("#problem-title", has_text="No connection to the server").wait_for()
+
+
+def test_a_page_that_came_while_models_are_loaded_says_so_and_can_call_when_they_are(visit: Open) -> None:
+    gate = GatedEngine()
+
+    @contextlib.asynccontextmanager
+    async def early() -> AsyncIterator[tuple[Line, Engine]]:
+        async with tone_engine(ToneBackend()) as engine, line_of(gate, Calls(lambda peer: peer.closed.wait())) as line:
+            yield line, engine
+
+    with on_a_thread(early) as (line, engine):
+        shown = visit(line.port, voices=False)
+        shown.page.locator("#status", has_text="Loading the models").wait_for()
+        assert shown.page.locator("#toggle").is_disabled() and shown.page.locator("#problem").is_hidden()
+        gate.let_in(engine)
+        shown.page.wait_for_selector("#toggle:enabled")
+        assert shown.text("#status") == "Ready"
 
 
 def test_plain_http_is_told_before_anybody_clicks(visit: Open) -> None:

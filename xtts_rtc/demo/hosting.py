@@ -7,16 +7,18 @@ page is and what a call is stand elsewhere.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import signal
 import socket
 import ssl
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
+
+import uvicorn
 
 from xtts_rtc.app import guards_at, guards_of, listen
 from xtts_rtc.composition import calls_of, engine_of
@@ -25,8 +27,9 @@ from xtts_rtc.demo.peer_session import converse
 from xtts_rtc.demo.rehearsal import rehearse
 from xtts_rtc.demo.session import Kit, load_kit
 from xtts_rtc.errors import ConfigError
-from xtts_rtc.guard.guards import Guards
+from xtts_rtc.guard.gate import GatedEngine
 from xtts_rtc.settings import Settings, WebRtcSettings
+from xtts_rtc.transports.webrtc import Peer
 
 Say = Callable[[str], None]
 _WILDCARDS = ("0.0.0.0", "::")
@@ -97,43 +100,55 @@ def addresses(webrtc: WebRtcSettings, port: int) -> list[str]:
 
 
 async def _host(settings: Settings, listener: socket.socket, say: Say) -> None:
+    """The page is there at once and says that models are loaded; calls are taken when they are."""
     guards = guards_at(listener, guards_of(settings))
-    ending = _Ending(say)
-    with ending.at_signals():
-        say("loading the models ...")
-        # On a thread: a signal in the middle of a model's library is then no exception in it.
-        engine = await asyncio.to_thread(engine_of, settings)
-        try:
-            kit = await asyncio.to_thread(partial(load_kit, settings, engine, num_calls=settings.webrtc.max_calls))
-            ending.has_loaded = True
-            try:
-                await rehearse(kit)
-                await _serve(settings, kit, listener, guards, ending)
-            finally:
-                await kit.aclose()
-        finally:
-            await engine.aclose()
+    gate = GatedEngine(max_streams_per_key=guards.max_streams_per_key)
+    loaded: asyncio.Future[Kit] = asyncio.get_running_loop().create_future()
 
+    async def talk(peer: Peer) -> None:
+        await converse(await loaded, peer, idle_s=settings.webrtc.idle_s)
 
-async def _serve(settings: Settings, kit: Kit, listener: socket.socket, guards: Guards, ending: _Ending) -> None:
-    calls = calls_of(settings, partial(converse, kit, idle_s=settings.webrtc.idle_s))
-    server = create_demo_server(kit.engine, calls, kit.voices, guards=guards)
+    calls = calls_of(settings, talk)
+    server = create_demo_server(gate, calls, settings.voices, guards=guards)
     # uvicorn makes its TLS context of these when it starts.
     server.config.ssl_certfile, server.config.ssl_keyfile = settings.webrtc.tls_cert, settings.webrtc.tls_key
+    ending = _Ending(say)
+    with ending.at_signals():
+        async with contextlib.AsyncExitStack() as models, _serving(server, listener):
+            say("loading the models ...")
+            kit = await _load(settings, gate, models, ending)
+            loaded.set_result(kit)
+            gate.let_in(kit.engine)
+            async with calls:
+                if not ending.asked.is_set():
+                    _announce(settings, kit, listener, ending.say)
+                await ending.asked.wait()
+                server.should_exit = True  # no new calls, while those that there are end
+
+
+@contextlib.asynccontextmanager
+async def _serving(server: uvicorn.Server, listener: socket.socket) -> AsyncIterator[None]:
+    """It answers when the block begins. Raises what it fails with."""
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
-        async with calls:
-            while not server.started and not serving.done():
-                await asyncio.sleep(0.01)
-            if serving.done():
-                return  # with what it failed with, below
-            if not ending.asked.is_set():
-                _announce(settings, kit, listener, ending.say)
-            await ending.asked.wait()
-            server.should_exit = True  # no new calls, while those that there are end
+        while not server.started and not serving.done():
+            await asyncio.sleep(0.01)
+        if not serving.done():
+            yield
     finally:
         server.should_exit = True
         await serving
+
+
+async def _load(settings: Settings, gate: GatedEngine, models: contextlib.AsyncExitStack, ending: _Ending) -> Kit:
+    """`models` closes them. On a thread: a signal in the middle of a model's library is then no exception in it."""
+    engine = await asyncio.to_thread(partial(engine_of, settings, metrics=gate.metrics))
+    models.push_async_callback(engine.aclose)
+    kit = await asyncio.to_thread(partial(load_kit, settings, engine, num_calls=settings.webrtc.max_calls))
+    models.push_async_callback(kit.aclose)
+    ending.has_loaded = True
+    await rehearse(kit)
+    return kit
 
 
 def _announce(settings: Settings, kit: Kit, listener: socket.socket, say: Say) -> None:
@@ -154,7 +169,7 @@ class _Ending:
         self.has_loaded = False
         self.say = say
 
-    @contextmanager
+    @contextlib.contextmanager
     def at_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):

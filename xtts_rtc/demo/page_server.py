@@ -23,7 +23,7 @@ def demo_routes(engine: Engine, calls: Calls, voices: VoiceSettings) -> list[Rou
     """The page of the voice agent at `/` with its files, `POST /call`, `DELETE /call/ID`, and `GET /call`.
 
     The last one answers ``{"languages", "voice", "language"}``: what a caller may choose beside the engine's voices,
-    and what a call begins with where nothing is chosen.
+    and what a call begins with where nothing is chosen. While the engine is loaded it is 503, and the page says so.
     """
 
     async def describe(request: Request) -> JSONResponse:

@@ -17,6 +17,8 @@ from xtts_rtc.transports.webrtc.peer import IceOptions, Peer
 
 _END_S = 5.0
 """What `on_call` has to come to an end, before it is cancelled."""
+_NOT_OPEN = "no calls are taken yet; call again in a moment"
+_CLOSING = "the server is closing; call again later"
 
 _log = logging.getLogger(__name__)
 
@@ -28,7 +30,7 @@ class LinesBusy(EngineUnavailable):
 
 
 class Calls:
-    """``async with Calls(on_call) as calls``; leaving the block hangs up on everybody.
+    """``async with Calls(on_call) as calls``; calls are refused before the block, and leaving it hangs up on everybody.
 
     A caller is dropped who is not connected `connect_s` seconds after the answer, from whom no packet has
     come for `silence_s` (a page that was closed, a network that went), or who has talked for `max_call_s`.
@@ -49,17 +51,18 @@ class Calls:
         self._ice = ice or IceOptions()
         self._connect_s, self._silence_s, self._max_call_s = connect_s, silence_s, max_call_s
         self._peers: dict[str, Peer] = {}
-        self._is_closing = False
+        self._closed_for = _NOT_OPEN
         self._group = asyncio.TaskGroup()
 
     async def __aenter__(self) -> Self:
         await self._group.__aenter__()
+        self._closed_for = ""
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._is_closing = True
+        self._closed_for = _CLOSING
         for peer in self._peers.values():
             peer.closed.set()
         if isinstance(error, Exception):
@@ -76,7 +79,9 @@ class Calls:
         return self._peers[call]
 
     async def answer(self, offer: str, options: Mapping[str, str] | None = None, *, is_local: bool) -> tuple[str, str]:
-        """The call's id and the answer's SDP. Raises LinesBusy before any work, BadOffer after it."""
+        """The call's id and the answer's SDP. Raises BadOffer, and before any work
+        EngineUnavailable or LinesBusy.
+        """
         self._need_open()
         if len(self._peers) >= self.max_calls:
             raise LinesBusy(f"all {self.max_calls} lines are taken; call again in a few seconds")
@@ -99,8 +104,8 @@ class Calls:
         return peer is not None
 
     def _need_open(self) -> None:
-        if self._is_closing:
-            raise EngineUnavailable("the server is closing; call again later")
+        if self._closed_for:
+            raise EngineUnavailable(self._closed_for)
 
     async def _serve(self, peer: Peer) -> None:
         watch = asyncio.create_task(self._watch(peer), name=f"watch {peer.id}")
