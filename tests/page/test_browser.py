@@ -57,7 +57,7 @@ def test_the_real_voice_is_heard_as_it_was_streamed_and_its_times_are_the_server
         assert 0 < float(shown.text("#factor")) < 2
     print(f"first audio: server {server_s * 1000:.0f} ms, page {page_s * 1000:.0f} ms, "
           f"sound {shown.seconds('#heard') * 1000:.0f} ms")  # fmt: skip
-    assert server_s <= page_s + 0.001 and page_s - server_s < 0.3  # 60 ms, and a busy machine
+    assert server_s <= page_s + 0.001 and page_s - server_s < 0.6  # 60 ms on two cores
     assert page_s <= shown.seconds("#heard") < page_s + 1
     assert_heard_as_sent(heard, sent)
     recogniser = Recogniser()
