@@ -9,6 +9,8 @@ from typing import Any, get_type_hints
 
 import yaml
 
+from xtts_rtc.text import pronunciation
+
 DEFAULT = Path(__file__).parent / "voice.yaml"
 
 
@@ -88,7 +90,6 @@ class Config:
     """One run; its paths are absolute."""
 
     folder: Path
-    vocabulary: Path
     warm_start: Path | None
     sound: Sound
     codes: Codes
@@ -99,6 +100,16 @@ class Config:
     save_every_s: float
     device: str
     threads: int
+
+    @property
+    def vocabulary(self) -> Path:
+        """The tokenizer file, made by `training.reading`."""
+        return self.folder / "vocab.json"
+
+    @property
+    def pronunciation(self) -> Path:
+        """How words are read, made with it."""
+        return self.folder / pronunciation.FILE
 
 
 def load(path: Path | None = None) -> Config:
@@ -118,7 +129,7 @@ def _build(kind: type[Any], values: dict[str, Any], where: str) -> Any:
         hint = hints[name]
         if is_dataclass(hint):
             value = _build(hint, value, f"{where}: {name}")  # type: ignore[arg-type]
-        elif name in ("folder", "vocabulary", "warm_start"):
+        elif name in ("folder", "warm_start"):
             value = None if value is None else Path(value).expanduser().absolute()
         made[name] = value
     try:

@@ -2,9 +2,9 @@
 
     python -m training.export FOLDER [REPORT.json ...]
 
-FOLDER gets config.json, vocab.json, model.safetensors (bfloat16), manifest.json, default.wav, MODEL_CARD.md, and
-speakers/ with a clip of each shipped voice. `xtts-rtc convert` makes a bundle of it. The reports are what
-`training.evaluate` measured on an earlier export of the same weights; they go into the manifest and the card.
+FOLDER gets config.json, vocab.json, pronunciation.xz, model.safetensors (bfloat16), manifest.json, default.wav,
+MODEL_CARD.md, and speakers/ with a clip of each shipped voice. `xtts-rtc convert` makes a bundle of it. The reports are
+what `training.evaluate` measured on an earlier export of the same weights; they go into the manifest and the card.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ from training.vocoder import checkpoint as vocoder_checkpoint
 LICENCE = "Apache-2.0"
 ORIGIN = (
     "Trained for this project on synthetic speech of the hibari-tts 0.2.1 voice 'heart' (Apache-2.0) and of voices"
-    " made from it. No person was recorded. English only."
+    " made from it. No person was recorded. English only. How words are read comes from the lexicon of misaki"
+    " (Apache-2.0, hexgrad), which hibari-tts brings."
 )
 CLIP = (
     "Good morning, and thank you for calling.",
@@ -100,6 +101,7 @@ It is **not** the published XTTS v2 and does not have its quality.
 - Licence: {notes["licence"]}.
 - Origin: {notes["origin"]}
 - English only; a synthetic voice. Segments of up to {notes["max_segment_chars"]} characters.
+- It reads phonemes (`pronunciation.xz`), not letters; a word that is in no list goes by rules learnt from the list.
 {flat}- Voices: {", ".join(config.sound.shipped)}, and whatever a clip says about size of vocal tract and pace.
 - Made by `training/` of the repository, whose README says how and why.
 
@@ -121,7 +123,8 @@ def export(config: Config, folder: Path, reports: list[dict[str, Any]] | None = 
     }
     save_file(weights, folder / "model.safetensors")
     (folder / "config.json").write_text(xtts_config(config.sizes).to_json(), encoding="utf-8")
-    shutil.copyfile(config.vocabulary, folder / "vocab.json")
+    for path in (config.vocabulary, config.pronunciation):
+        shutil.copyfile(path, folder / path.name)
     notes = {
         "name": "embedded", "licence": LICENCE, "origin": ORIGIN, "max_segment_chars": config.sound.max_chars,
         "max_segment_chars_why": f"no training text is longer; none lasts over {config.sound.max_s} s",
@@ -129,7 +132,7 @@ def export(config: Config, folder: Path, reports: list[dict[str, Any]] | None = 
     }  # fmt: skip
     (folder / "manifest.json").write_text(json.dumps(notes, indent=2) + "\n", encoding="utf-8")
     (folder / "MODEL_CARD.md").write_text(card(notes, config), encoding="utf-8")
-    teacher = Teacher(config.vocabulary, max_s=config.sound.max_s)
+    teacher = Teacher(config)
     for name, speaker in speakers.shipped(config.sound).items():
         place = folder / "default.wav" if name == "default" else folder / "speakers" / f"{name}.wav"
         place.parent.mkdir(exist_ok=True)

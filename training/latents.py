@@ -137,7 +137,7 @@ def sing(config: Config, corpus: Corpus, parts: list[Tensor]) -> list[np.ndarray
         melodies[:, moment] = x @ weight[0] + bias
     off = (melodies - f0[:, :PARTS])[f0[:, PARTS:] > 0.5] / 3
     print(f"the latents know the fundamental to {float(off.std()):.1%}")
-    teacher = Teacher(config.vocabulary, max_s=config.sound.max_s)
+    teacher = Teacher(config)
     sung, at = [], 0
     for row in tqdm(range(len(parts)), desc="singing", mininterval=10):
         num = len(parts[row]) - 1

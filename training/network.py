@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +17,15 @@ from training.config import Config, Sizes
 NUM_CODES, START, STOP = 1024, 1024, 1025
 START_TEXT, STOP_TEXT, NUM_TEXT = 261, 0, 262
 NUM_PREFIX = 32
+ALIKE = dict(
+    zip(
+        "ɹɡʤʧʃðθŋʒjæɛɪəʌɑɔʊɜɐᵊᵻᴀɩᴏᴡᴐɾ",
+        "r g j ch sh th th ng s y a e i e u o o u er a e i a i o ow o t".split(),
+        strict=True,
+    )
+)
+"""Letters whose embedding is a start for a phoneme, when an earlier model read letters."""
+_TEXT_ROWS = ("gpt.text_embedding.weight", "gpt.text_head.weight", "gpt.text_head.bias")
 
 
 def xtts_config(sizes: Sizes) -> Any:
@@ -55,7 +65,7 @@ def build(config: Config) -> Any:
     )
     _reset(xtts.gpt)
     if config.warm_start is not None:
-        _warm(xtts, config.warm_start)
+        _warm(xtts, config.warm_start, config.vocabulary)
     torch.nn.Module.eval(xtts)  # Xtts.eval() rebuilds the inference model
     return xtts
 
@@ -73,11 +83,16 @@ def _reset(gpt: Any) -> None:
 
 
 @torch.no_grad()
-def _warm(xtts: Any, folder: Path) -> None:
+def _warm(xtts: Any, folder: Path, vocabulary: Path) -> None:
     """Take over what an earlier checkpoint has; learned positions may have become more."""
     from safetensors.torch import load_file
 
     earlier, state = load_file(folder / "model.safetensors"), xtts.state_dict()
+    own, past = (
+        json.loads(path.read_text(encoding="utf-8"))["model"]["vocab"] for path in (vocabulary, folder / "vocab.json")
+    )
+    for name in _TEXT_ROWS:
+        earlier[name] = rows_of_tokens(earlier.pop(name).float(), past, state[name], own)
     for name, tensor in earlier.items():
         if name not in state:
             continue
@@ -89,6 +104,16 @@ def _warm(xtts: Any, folder: Path) -> None:
         else:
             raise ValueError(f"{folder}: {name} is {tuple(tensor.shape)}, not {tuple(state[name].shape)}")
     xtts.load_state_dict(state)
+
+
+def rows_of_tokens(earlier: Tensor, past: dict[str, int], rows: Tensor, own: dict[str, int]) -> Tensor:
+    """`rows` [ids, ...] with those of tokens that the earlier vocabulary had, or letters that sound alike."""
+    found = rows.clone()
+    for token, index in own.items():
+        known = [past[letters] for letters in (token, ALIKE.get(token)) if letters in past]
+        if known:
+            found[index] = earlier[known[0]]
+    return found
 
 
 def _sinusoids(num: int, dim: int) -> Tensor:
@@ -168,6 +193,6 @@ def trained_parameters(gpt: nn.Module) -> list[nn.Parameter]:
 
 
 __all__ = [
-    "NUM_CODES", "NUM_PREFIX", "NUM_TEXT", "START", "START_TEXT", "STOP", "STOP_TEXT", "Trunk", "attention_bias",
-    "build", "trained_parameters", "xtts_config",
+    "ALIKE", "NUM_CODES", "NUM_PREFIX", "NUM_TEXT", "START", "START_TEXT", "STOP", "STOP_TEXT", "Trunk",
+    "attention_bias", "build", "rows_of_tokens", "trained_parameters", "xtts_config",
 ]  # fmt: skip

@@ -22,6 +22,7 @@ def stages(config: Config, processes: int, out: Path) -> list[list[list[Command]
     """Stages one after the other; of a stage the lanes run at the same time, the commands of a lane in order."""
     adversarial = [[[["vocoder", "adversarial"]]]] if config.vocoder.adversarial.steps else []
     return [
+        [[["reading"]]],
         [[["sound", str(part), str(processes)]] for part in range(processes)],
         [[["codes"]]],
         [[["gpt"]], [["speaker"], ["vocoder", "ground_truth"]]],

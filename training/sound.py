@@ -27,7 +27,7 @@ def shard_folder(config: Config, index: int) -> Path:
 
 def make_shards(config: Config, part: int = 0, of: int = 1) -> None:
     """Make what is missing of this part's shards."""
-    teacher = Teacher(config.vocabulary, max_s=config.sound.max_s)
+    teacher = Teacher(config)
     wanted = [i for i in range(config.sound.num_shards) if i % of == part]
     for index in tqdm(wanted, desc=f"sound {part}", mininterval=5):
         if not shard_folder(config, index).is_dir():

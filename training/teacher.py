@@ -16,6 +16,8 @@ import soxr
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
+from training import reading
+from training.config import Config
 from training.speakers import Speaker
 from xtts_rtc.text.normalize import normalize
 
@@ -72,32 +74,36 @@ class _Piece:
 
 
 class Teacher:
-    """vocabulary: the model's tokenizer file. Raises ValueError from `speak` for a text that cannot be aligned."""
+    """Raises ValueError from `speak` for a text that cannot be aligned with what the model reads."""
 
-    def __init__(self, vocabulary: Path, *, max_s: float) -> None:
+    def __init__(self, config: Config) -> None:
         from hibari import Hibari
 
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "hibari.onnx"
             _write_graph_with_durations(path)
             self._voice = Hibari(model=str(path))
-        self._tokenizer = Tokenizer.from_file(str(vocabulary))
-        self._max_s = max_s
+        self._tokenizer, self._pronounce = Tokenizer.from_file(str(config.vocabulary)), reading.read(config)
+        self._max_s = config.sound.max_s
         self.num_phones = max(self._voice.vocab.values()) + 1
 
     def speak(self, text: str, speaker: Speaker, seed: int) -> Utterance:
         """Say `text`; the same seed gives the same samples."""
         said = normalize(text, "en")
         words = [(found[0], found.start()) for found in _WORD.finditer(said)]
-        pieces = self._pieces(text, words, speaker, np.random.default_rng(seed))
+        read = self._pronounce(said)
+        readings = [(found[0], found.start()) for found in _WORD.finditer(read)]
+        if len(readings) != len(words):
+            raise ValueError("words and readings do not match")
+        pieces = self._pieces(text, words, speaker, np.random.default_rng(seed), [phonemes for phonemes, _ in readings])
         offsets, length = _laid_out(pieces)
         if not 0.2 * HZ < length <= self._max_s * HZ:
             raise ValueError(f"{length / HZ:.1f} s long")
         pcm, num = _joined(pieces, offsets, length), int(np.ceil(length / TOKEN))
-        places = self._places(said, words, pieces, offsets, num)
+        places = self._places(read, readings, pieces, offsets, num)
         centres = np.round((np.arange(num * PARTS) + 0.5) * TOKEN / PARTS).astype(int)
         return Utterance(
-            text, self._encode(said).ids, pcm, _neutral(pieces, offsets, centres, speaker), log_mel(pcm, centres),
+            text, self._encode(read).ids, pcm, _neutral(pieces, offsets, centres, speaker), log_mel(pcm, centres),
             _f0(pieces, offsets, num, speaker), _phones(pieces, offsets, num), places,
         )  # fmt: skip
 
@@ -127,17 +133,24 @@ class Teacher:
             piece.pcm = _chanted(piece, offset, speaker.formant)
         return _joined(pieces, offsets, length)
 
-    def _encode(self, said: str) -> Encoding:
-        return self._tokenizer.encode(f"[en]{said}".replace(" ", "[SPACE]"))
+    def _encode(self, read: str) -> Encoding:
+        return self._tokenizer.encode(f"[en]{read}".replace(" ", "[SPACE]"))
 
     def _pieces(
-        self, text: str, words: list[tuple[str, int]], speaker: Speaker, rng: np.random.Generator
+        self,
+        text: str,
+        words: list[tuple[str, int]],
+        speaker: Speaker,
+        rng: np.random.Generator,
+        readings: list[str] | None = None,
     ) -> list[_Piece]:
+        """One for each sentence; with readings of the words they know when each character of those is spoken."""
         spoken = _spellings(text, [word for word, _ in words])
         pieces, first = [], 0
         for sentence in self._voice.split_sentences(" ".join(spoken)):
             count = len(sentence.split())
-            pieces.append(self._piece(sentence, [word for word, _ in words[first : first + count]], speaker, rng))
+            own = [word for word, _ in words[first : first + count]] if readings is None else readings[first:][:count]
+            pieces.append(self._piece(sentence, own, speaker, rng))
             first += count
         if first != len(words) or not pieces:
             raise ValueError("sentences do not add up")
@@ -170,16 +183,16 @@ class Teacher:
         )
 
     def _places(
-        self, said: str, words: list[tuple[str, int]], pieces: list[_Piece], offsets: list[int], num: int
+        self, read: str, readings: list[tuple[str, int]], pieces: list[_Piece], offsets: list[int], num: int
     ) -> NDArray[np.int16]:
         """For each audio token the text token of the character being spoken."""
         starts = np.concatenate([np.array(p.char_times) + o for p, o in zip(pieces, offsets, strict=True)])
-        chars = np.concatenate([np.arange(len(word) + 1) + at for word, at in words])  # the mark after each included
-        token_of = np.zeros(len(said) + 1, int)
+        chars = np.concatenate([np.arange(len(word) + 1) + at for word, at in readings])  # the mark after each included
+        token_of = np.zeros(len(read) + 1, int)
         at = [-1] * len("[en]")
-        for index, char in enumerate(said):
+        for index, char in enumerate(read):
             at += [index] * (len("[SPACE]") if char == " " else 1)
-        encoded = self._encode(said)
+        encoded = self._encode(read)
         for token, (low, high) in enumerate(encoded.offsets):
             for position in range(low, high):
                 if at[position] >= 0:
@@ -310,12 +323,15 @@ def _spellings(text: str, words: list[str]) -> list[str]:
 
 
 def _char_times(words: list[str], phonemes: str, times: NDArray[np.float64]) -> list[float]:
-    """When each character starts, each word followed by the space after it; evenly spread within a word."""
+    """When each character starts, each word followed by the space after it; evenly spread within a word that is not
+    the teacher's own reading."""
     starts: list[float] = []
     at = 1
     for word, phones in zip(words, phonemes.split(" "), strict=True):
         begin, end = times[at], times[at + len(phones)]
-        if len(word) > 1 and word[-1] in ",.?!" and phones[-1] in ",.?!":
+        if word == reading.ours(phones):
+            starts += list(times[at : at + len(phones)])
+        elif len(word) > 1 and word[-1] in ",.?!" and phones[-1] in ",.?!":
             mark = times[at + len(phones) - 1]
             starts += [*(begin + (mark - begin) * np.arange(len(word) - 1) / (len(word) - 1)), mark]
         else:

@@ -33,7 +33,7 @@ STRANGERS = (Speaker("stranger_low", 0.88, 0.91, 1.0), Speaker("stranger_high", 
 
 def write_clips(config: Config, folder: Path) -> dict[str, Array]:
     """A clip of every voice, shipped or strange, in sentences that the evaluation does not use; who speaks in it."""
-    teacher, judge = Teacher(config.vocabulary, max_s=config.sound.max_s), Judge()
+    teacher, judge = Teacher(config), Judge()
     found = {}
     for speaker in (*speakers.shipped(config.sound).values(), *STRANGERS):
         pcm = clip(teacher, speaker)

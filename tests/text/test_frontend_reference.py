@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,17 @@ def test_ids_equal_those_of_the_reference_on_twenty_thousand_sentences(tmp_path:
         assert outcome["equal"] >= 20_000 * len(TextFrontend.from_file(path).languages) // 17
         assert outcome["different"] == 0
         assert outcome["raised"] < 1200
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_coqui_tts_takes_our_phonemes_as_they_are() -> None:
+    reference_class = pytest.importorskip("TTS.tts.layers.xtts.tokenizer").VoiceBpeTokenizer
+    vocabulary = Path(str(files("xtts_rtc"))) / "assets" / "embedded" / "vocab.json"
+    ours, reference = TextFrontend.from_file(vocabulary), reference_class(str(vocabulary))
+    for text in sentences("en", _PER_LANGUAGE):
+        reading = ours.reading(text, "en")
+        assert reference.encode(reading.lower(), "en") == ours.encode(text, "en"), text
 
 
 def _compare(ours: TextFrontend, reference: Any) -> Counter[str]:
