@@ -184,7 +184,7 @@ async def test_curl_that_is_ended_half_way_frees_the_engine() -> None:
 
 
 async def test_the_real_engine_is_idle_soon_after_its_listener_left(engine: Engine, port: int) -> None:
-    asking = asyncio.create_task(curl(port, "/tts", {"text": TEXT * 20}, "--max-time", "1.5"))
+    asking = asyncio.create_task(curl(port, "/tts", {"text": "Again and again. " * 500}, "--max-time", "1.5"))
     async with asyncio.timeout(10):
         while not (await engine.status()).num_streams:
             await asyncio.sleep(0.01)
