@@ -91,7 +91,8 @@ def listen(folder: Path, num: int) -> tuple[Array, np.ndarray]:
 
     Its latent j sounds like code j - 1, the one it has just seen.
     """
-    from xtts_rtc.engine.runtimes import DEFAULT_CLIP, ModelChoice, load_runtime
+    from xtts_rtc.engine.conversion import DEFAULT_CLIP
+    from xtts_rtc.engine.runtimes import ModelChoice, load_runtime
     from xtts_rtc.types import Conditioning
     from xtts_rtc.voices.clip import read_clip
 

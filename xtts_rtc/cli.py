@@ -339,12 +339,12 @@ def _voices_remove(args: argparse.Namespace) -> int:
 
 def _convert(args: argparse.Namespace) -> int:
     _need("onnx", "cpu")
-    from xtts_rtc.model.convert import convert
+    from xtts_rtc.engine.conversion import convert_checkpoint
 
     def show(share: float, what: str) -> None:
         print(f"{share:4.0%} {what}", file=sys.stderr)
 
-    manifest = convert(args.folder, args.out, precision=args.precision, progress=show)
+    manifest = convert_checkpoint(args.folder, args.out, precision=args.precision, progress=show)
     print(f"{args.out}: {manifest.precision}, under {manifest.licence}")
     return 0
 

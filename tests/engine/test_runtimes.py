@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from xtts_rtc.engine import runtimes
+from xtts_rtc.engine import conversion, runtimes
 from xtts_rtc.engine.runtimes import ModelChoice, load_runtime
 from xtts_rtc.errors import CheckpointError, ConfigError, MissingExtra, UnknownLanguage
+from xtts_rtc.model.quality import compare, is_good
+from xtts_rtc.types import Conditioning
+from xtts_rtc.voices.clip import read_clip
 
 
 def load(choice: ModelChoice, cache_dir: Path) -> runtimes.LoadedRuntime:
@@ -35,7 +39,7 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path: Path, monkeypatch: 
     def gone(module: str) -> object:
         raise ModuleNotFoundError("gone", name="onnxruntime")
 
-    monkeypatch.setattr(runtimes, "import_module", gone)
+    monkeypatch.setattr(conversion, "import_module", gone)
     with pytest.raises(MissingExtra, match=r"onnxruntime is not installed.*xtts-rtc\[cpu\]"):
         load(ModelChoice(device="cpu", backend="onnx"), tmp_path)
 
@@ -56,6 +60,18 @@ def test_the_embedded_model_loads_on_both_backends_and_is_converted_once(backend
     steps: list[str] = []
     load_runtime(choice, num_slots=1, cache_dir=tmp_path, progress=lambda share, what: steps.append(what))
     assert steps == []
+
+
+@pytest.mark.slow
+def test_what_int8_loses_of_the_embedded_voice_in_real_speech_is_within_the_gate(tmp_path: Path) -> None:
+    found = load(ModelChoice(device="cpu", backend="onnx", vocoder="onnxruntime-fp32"), tmp_path)
+    truth = load(ModelChoice(device="cpu", backend="torch"), tmp_path)
+    voice = Conditioning("default", *truth.runtime.condition([read_clip(conversion.DEFAULT_CLIP).pcm]))
+    for text in ("Is it going to rain tomorrow in Boston?", "The tax is three dollars and sixty eight cents."):
+        assert text not in conversion._SENTENCES
+        ids = np.asarray(truth.frontend.encode(text, "en"), np.int64)
+        parity = compare(truth.runtime, found.runtime, voice, ids)
+        assert is_good(parity), parity
 
 
 @pytest.mark.slow

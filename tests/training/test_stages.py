@@ -16,7 +16,7 @@ pytest.importorskip("TTS")
 from training import codes, config, gpt, latents, sound, speaker, state, vocoder
 from training.config import Config, Phase
 from training.speakers import Speaker
-from xtts_rtc.engine.runtimes import EMBEDDED
+from xtts_rtc.engine.conversion import EMBEDDED
 from xtts_rtc.text.tokenizer import TextFrontend
 
 pytestmark = pytest.mark.slow

@@ -18,7 +18,8 @@ import numpy as np
 
 from xtts_rtc.bench.records import Memory
 from xtts_rtc.bench.session import NUM_TOKENS
-from xtts_rtc.engine.runtimes import DEFAULT_CLIP, LoadedRuntime, ModelChoice, load_runtime, model_folder
+from xtts_rtc.engine.conversion import DEFAULT_CLIP
+from xtts_rtc.engine.runtimes import LoadedRuntime, ModelChoice, load_runtime, model_folder
 from xtts_rtc.errors import SetupError
 from xtts_rtc.model.interface import ModelInfo, Runtime
 from xtts_rtc.model.window import Window

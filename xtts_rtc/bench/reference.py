@@ -13,7 +13,8 @@ import numpy as np
 from xtts_rtc.bench.records import ConfigParity
 from xtts_rtc.bench.session import SENTENCE, Session
 from xtts_rtc.bench.speed import Stock
-from xtts_rtc.engine.runtimes import DEFAULT_CLIP, LoadedRuntime, ModelChoice, load_runtime, model_folder
+from xtts_rtc.engine.conversion import DEFAULT_CLIP
+from xtts_rtc.engine.runtimes import LoadedRuntime, ModelChoice, load_runtime, model_folder
 from xtts_rtc.errors import ConfigError, MissingExtra
 from xtts_rtc.model.interface import Runtime
 from xtts_rtc.model.quality import Trace, compare_traces, is_good, trace

@@ -7,7 +7,8 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from xtts_rtc.engine.runtimes import DEFAULT_CLIP, LoadedRuntime, ModelChoice, Progress, load_runtime
+from xtts_rtc.engine.conversion import DEFAULT_CLIP, Progress
+from xtts_rtc.engine.runtimes import LoadedRuntime, ModelChoice, load_runtime
 from xtts_rtc.engine.worker import XttsBackend
 from xtts_rtc.errors import ConfigError, MissingExtra
 from xtts_rtc.metrics import Metrics

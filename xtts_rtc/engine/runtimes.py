@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import platform
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
@@ -14,9 +13,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from xtts_rtc.errors import CheckpointError, ConfigError, MissingExtra
+from xtts_rtc.engine.conversion import DEFAULT_CLIP, EMBEDDED, Progress, converted, frontend_of, need
+from xtts_rtc.errors import CheckpointError, ConfigError
 from xtts_rtc.model.interface import Runtime
-from xtts_rtc.text.pronunciation import Pronunciation
 from xtts_rtc.text.segmenter import Segmenter
 from xtts_rtc.text.tokenizer import TextFrontend
 from xtts_rtc.types import Conditioning
@@ -24,14 +23,8 @@ from xtts_rtc.voices.clip import read_clip
 
 logger = logging.getLogger(__name__)
 
-EMBEDDED = Path(__file__).parent.parent / "assets" / "embedded"
-DEFAULT_CLIP = EMBEDDED / "default.wav"
 BACKENDS = ("auto", "onnx", "torch")
 RANDOM_MODELS = ("random-tiny", "random-full")
-_RANDOM_WEIGHTS = 2  # counts changes of model/torch/random_model.py, so that an old bundle is not taken for it
-
-Progress = Callable[[float, str], None]
-"""Called with the share done (0 to 1) and what comes next."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,11 +121,11 @@ def _backend(choice: ModelChoice, device: str) -> str:
 
 
 def _load_onnx(choice: ModelChoice, num_slots: int, cache_dir: Path, progress: Progress) -> LoadedRuntime:
-    runtime_module = _need("xtts_rtc.model.onnx.runtime", "cpu")
-    bundle_module = _need("xtts_rtc.model.onnx.bundle", "cpu")
+    runtime_module = need("xtts_rtc.model.onnx.runtime", "cpu")
+    bundle_module = need("xtts_rtc.model.onnx.bundle", "cpu")
     folder = model_folder(choice.name)
     is_ready = folder is not None and bundle_module.is_bundle(folder)
-    path = folder if is_ready else _converted(choice, folder, cache_dir, progress)
+    path = folder if is_ready else converted(choice.name, folder, cache_dir, choice.precision, progress)
     # What was made here was checked when it was made; a foreign bundle's checksums are compared at every start.
     bundle = bundle_module.open_bundle(path, is_checked=is_ready)
     note = cache_dir / "vocoders" / f"{_machine_key(bundle)}.txt"
@@ -143,7 +136,7 @@ def _load_onnx(choice: ModelChoice, num_slots: int, cache_dir: Path, progress: P
         _remember(note, runtime.vocoder_name)
     return LoadedRuntime(
         runtime=runtime,
-        frontend=_frontend(bundle.vocabulary(), bundle.pronunciation()),
+        frontend=frontend_of(bundle.vocabulary(), bundle.pronunciation()),
         backend="onnx",
         precision=f"{bundle.manifest.operator}, kv {bundle.manifest.kv}, vocoder {runtime.vocoder_name}",
         conditioning_key=bundle.manifest.conditioning_key,
@@ -174,7 +167,7 @@ def _remembered(note: Path) -> str:
         name = note.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
         return "auto"
-    vocoders: tuple[str, ...] = _need("xtts_rtc.model.onnx.vocoder", "cpu").VOCODERS
+    vocoders: tuple[str, ...] = need("xtts_rtc.model.onnx.vocoder", "cpu").VOCODERS
     return name if name in vocoders else "auto"
 
 
@@ -186,54 +179,13 @@ def _remember(note: Path, name: str) -> None:
         logger.warning("the choice of the vocoder could not be kept in %s: %s", note.parent, error)
 
 
-def _converted(choice: ModelChoice, folder: Path | None, cache_dir: Path, progress: Progress) -> Path:
-    """The bundle of a checkpoint or of random weights, made the first time it is asked for."""
-    bundle_module = _need("xtts_rtc.model.onnx.bundle", "cpu")
-    mark = f"{choice.name} {_RANDOM_WEIGHTS}" if folder is None else _fingerprint(folder)
-    key = hashlib.sha256(f"{bundle_module.FORMAT}:{choice.precision}:{mark}".encode()).hexdigest()[:16]
-    path = cache_dir / "bundles" / f"{Path(choice.name).name}-{key}"
-    if _is_whole(bundle_module, path):
-        return path
-    convert_module = _need("xtts_rtc.model.convert", "cpu")
-    logger.info("converting %s for the CPU, once; it is kept in %s", choice.name, path)
-    if folder is not None:
-        convert_module.convert(folder, path, precision=choice.precision, progress=progress)
-    else:
-        checkpoint = _need("xtts_rtc.model.torch.checkpoint", "torch")
-        loaded = checkpoint.load_model(choice.name)
-        convert_module.convert_loaded(loaded, choice.name, path, precision=choice.precision, progress=progress)
-    return path
-
-
-def _is_whole(bundle_module: Any, path: Path) -> bool:
-    """Whether the bundle was made before and still has all its files; what is ours is not worth an error."""
-    if not bundle_module.is_bundle(path):
-        return False
-    try:
-        bundle_module.open_bundle(path, is_checked=False)
-    except CheckpointError as error:
-        logger.warning("%s; it is made anew", error.message)
-        return False
-    return True
-
-
-def _fingerprint(folder: Path) -> str:
-    """Changes when a file of the checkpoint does."""
-    names = (
-        "config.json", "vocab.json", "pronunciation.xz", "model.safetensors", "model.pth", "speakers_xtts.pth",
-        "manifest.json",
-    )  # fmt: skip
-    found = [(name, (folder / name).stat()) for name in names if (folder / name).is_file()]
-    return repr([(name, stat.st_size, stat.st_mtime_ns) for name, stat in found])
-
-
 def _load_torch(choice: ModelChoice, device: str, num_slots: int) -> LoadedRuntime:
-    checkpoint = _need("xtts_rtc.model.torch.checkpoint", "torch")
+    checkpoint = need("xtts_rtc.model.torch.checkpoint", "torch")
     loaded = checkpoint.load_model(model_folder(choice.name) or choice.name, device=device)
     runtime, precision = _torch_runtime(choice, device, loaded.xtts, num_slots)
     return LoadedRuntime(
         runtime=runtime,
-        frontend=_frontend(loaded.vocab, loaded.pronunciation),
+        frontend=frontend_of(loaded.vocab, loaded.pronunciation),
         backend="torch",
         precision=precision,
         conditioning_key=loaded.conditioning_key,
@@ -245,9 +197,9 @@ def _load_torch(choice: ModelChoice, device: str, num_slots: int) -> LoadedRunti
 
 def _torch_runtime(choice: ModelChoice, device: str, xtts: Any, num_slots: int) -> tuple[Runtime, str]:
     if device == "cpu" and not (choice.half or choice.compile or choice.deepspeed):
-        reference: Runtime = _need("xtts_rtc.model.torch.runtime", "torch").TorchRuntime(xtts, num_slots=num_slots)
+        reference: Runtime = need("xtts_rtc.model.torch.runtime", "torch").TorchRuntime(xtts, num_slots=num_slots)
         return reference, "fp32"
-    made = _need("xtts_rtc.model.torch.cuda", "torch").make_cuda_runtime(
+    made = need("xtts_rtc.model.torch.cuda", "torch").make_cuda_runtime(
         xtts,
         num_slots=num_slots,
         device=device,
@@ -258,23 +210,6 @@ def _torch_runtime(choice: ModelChoice, device: str, xtts: Any, num_slots: int) 
     return made, made.precision
 
 
-def _frontend(vocabulary: str, pronunciation: bytes | None) -> TextFrontend:
-    tokenizer = _need("tokenizers", "cpu").Tokenizer
-    try:
-        read = tokenizer.from_str(vocabulary)
-    except Exception as error:  # what tokenizers raises has no class of its own
-        reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"the model's vocabulary cannot be read ({reason}); copy vocab.json again") from None
-    return TextFrontend(read, None if pronunciation is None else Pronunciation.read(pronunciation))
-
-
-def _need(module: str, extra: str) -> Any:
-    try:
-        return import_module(module)
-    except ModuleNotFoundError as error:
-        raise MissingExtra(f"{error.name} is not installed; pip install 'xtts-rtc[{extra}]' brings it") from None
-
-
 def _device(device: str) -> str:
     if device == "cpu":
         return device
@@ -282,7 +217,7 @@ def _device(device: str) -> str:
         return "cpu"  # without importing torch: that alone takes seconds
     if device == "auto":
         return "cuda" if find_spec("torch") and import_module("torch").cuda.is_available() else "cpu"
-    if not _need("torch", "torch").cuda.is_available():
+    if not need("torch", "torch").cuda.is_available():
         raise ConfigError(f"device {device!r} was asked for, but torch sees no CUDA; use cpu or auto")
     return device
 
@@ -293,12 +228,9 @@ def _has_nvidia_driver() -> bool:
 
 __all__ = [
     "BACKENDS",
-    "DEFAULT_CLIP",
-    "EMBEDDED",
     "RANDOM_MODELS",
     "LoadedRuntime",
     "ModelChoice",
-    "Progress",
     "load_runtime",
     "model_folder",
 ]

@@ -12,11 +12,12 @@ import importlib.util
 import json
 import pickle
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xtts_rtc.errors import CheckpointError, MissingExtra
 from xtts_rtc.model.onnx.bundle import PRONUNCIATION, Manifest, is_bundle
@@ -26,6 +27,8 @@ from xtts_rtc.types import Conditioning, Float32
 
 PUBLISHED_LICENCE = "Coqui Public Model License 1.0.0 (non-commercial)"
 """Of the published XTTS v2 weights and what was tuned from them: assumed where a checkpoint says nothing."""
+Speech = Callable[[str, bytes | None], tuple[Float32, Sequence[NDArray[np.int64]]]]
+"""From the text of vocab.json and the bytes of pronunciation.xz: a clip [S] at `MODEL_HZ`, token ids of sentences."""
 _TRAINER_KEYS = ("torch_mel_spectrogram_style_encoder", "torch_mel_spectrogram_dvae", "dvae")
 
 
@@ -36,23 +39,29 @@ def convert(
     precision: str = "int8",
     licence: str | None = None,
     progress: Progress = lambda share, what: None,
+    speech: Speech | None = None,
 ) -> Manifest:
     """Convert the checkpoint in `folder` to the bundle `out` and return its manifest.
 
-    licence: None for what the folder's manifest.json says, else the published one. Raises CheckpointError for a
-    folder that is incomplete or damaged, MissingExtra for a .pth file without torch, ConfigError for a precision
-    that does not exist or an `out` that is something else.
+    licence: None for what the folder's manifest.json says, else the published one. speech: makes what int8 is tried
+    with; without it that is made up, which says less. Raises CheckpointError for a folder that is incomplete or
+    damaged, MissingExtra for a .pth file without torch, ConfigError for a precision that does not exist or an `out`
+    that is something else.
     """
     notes = _read_notes(folder)
     weights = _Named(_open_weights(folder))
+    vocabulary, pronunciation = _read_text(folder, "vocab.json"), _read_pronunciation(folder)
+    clip, texts = (None, ()) if speech is None else speech(vocabulary, pronunciation)
     source = Source(
         config=_read_text(folder, "config.json"),
-        vocabulary=_read_text(folder, "vocab.json"),
+        vocabulary=vocabulary,
         licence=licence or notes.get("licence") or PUBLISHED_LICENCE,
         name=notes.get("name") or folder.name,
         speakers=_read_speakers(folder),
         max_segment_chars=notes.get("max_segment_chars"),
-        pronunciation=_read_pronunciation(folder),
+        pronunciation=pronunciation,
+        clip=clip,
+        texts=texts,
     )
     return write_bundle(weights, source, out, precision=precision, progress=progress)
 
@@ -64,9 +73,11 @@ def convert_loaded(
     *,
     precision: str = "int8",
     progress: Progress = lambda share, what: None,
+    speech: Speech | None = None,
 ) -> Manifest:
     """Convert a model that torch holds already (`LoadedModel` of model/torch/checkpoint.py); otherwise as `convert`."""
     arguments = {"gpt_n_heads": loaded.xtts.gpt.heads}
+    clip, texts = (None, ()) if speech is None else speech(loaded.vocab, loaded.pronunciation)
     config = {"model": "xtts", "model_args": arguments, "languages": list(loaded.languages)}
     source = Source(
         config=json.dumps(config),
@@ -76,6 +87,8 @@ def convert_loaded(
         speakers=loaded.speakers,
         max_segment_chars=loaded.max_segment_chars,
         pronunciation=loaded.pronunciation,
+        clip=clip,
+        texts=texts,
     )
     return write_bundle(TorchWeights(loaded.xtts.state_dict()), source, out, precision=precision, progress=progress)
 
@@ -210,4 +223,4 @@ def _read_text(folder: Path, name: str) -> str:
         ) from None
 
 
-__all__ = ["PUBLISHED_LICENCE", "TorchWeights", "convert", "convert_loaded"]
+__all__ = ["PUBLISHED_LICENCE", "Speech", "TorchWeights", "convert", "convert_loaded"]

@@ -229,7 +229,7 @@ def _pretended(module: Any) -> Any:
 @pytest.mark.parametrize(("dtype", "least"), [(torch.bfloat16, 0.9995), (torch.float16, 0.99999)])
 def test_half_stays_close_to_float32_on_trained_weights(dtype: torch.dtype, least: float) -> None:
     # Teacher-forced on the packaged model. Seen: bfloat16 cosine 0.99995, KL 0.0005; float16 0.999999, 0.00001.
-    from xtts_rtc.engine.runtimes import EMBEDDED
+    from xtts_rtc.engine.conversion import EMBEDDED
     from xtts_rtc.model.torch.checkpoint import load_model
 
     gpt = load_model(EMBEDDED).xtts.gpt

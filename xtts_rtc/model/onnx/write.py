@@ -10,13 +10,14 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xtts_rtc.errors import CheckpointError, ConfigError
 from xtts_rtc.model.interface import ModelInfo
@@ -31,6 +32,7 @@ from xtts_rtc.model.onnx.bundle import (
     is_bundle,
     pack_speakers,
 )
+from xtts_rtc.model.onnx.conditioning import Conditioner
 from xtts_rtc.model.onnx.conditioning_graph import write_conditioning
 from xtts_rtc.model.onnx.gpt_graph import OPERATORS, count_layers, write_gpt
 from xtts_rtc.model.onnx.speaker_graph import write_speaker_encoder
@@ -42,7 +44,7 @@ PRECISIONS = ("int8", *OPERATORS)
 """int8: the first of int8-static, int8-row and int8-block that passes the gate on these weights, else the best; with
 keys and values in int8 where that passes, else in fp32."""
 _INPUT_HEADROOM = 1.2
-_KV_HEADROOM = 1.3  # over the largest key or value that the calibration run saw; what is over it saturates
+_KV_HEADROOM = 1.6  # over the largest key or value that the calibration run saw; what is over it saturates
 
 Progress = Callable[[float, str], None]
 """Called with the share done (0 to 1) and what comes next."""
@@ -54,7 +56,8 @@ class Source:
 
     config: the text of config.json; vocabulary: of vocab.json; pronunciation: the bytes of pronunciation.xz;
     speakers: voices that come with the checkpoint; max_segment_chars: the longest text it was trained on, where that
-    is below its language's limit.
+    is below its language's limit; clip and texts: speech [S] at `MODEL_HZ` and token ids that int8 is tried with, else
+    something made up.
     """
 
     config: str
@@ -64,6 +67,8 @@ class Source:
     speakers: Mapping[str, Conditioning] = field(default_factory=dict)
     max_segment_chars: int | None = None
     pronunciation: bytes | None = None
+    clip: Float32 | None = None
+    texts: Sequence[NDArray[np.int64]] = ()
 
 
 def write_bundle(
@@ -112,7 +117,8 @@ def _fill(folder: Path, weights: _Checked, source: Source, precision: str, progr
     progress(0.2, "vocoder")
     write_vocoder(weights, folder)
     progress(0.3, "GPT")
-    manifest = _write_gpt(folder, weights, manifest, tables, precision, progress)
+    trial = _trial(folder, weights, manifest, tables, source)
+    manifest = _write_gpt(folder, weights, manifest, tables, trial, precision, progress)
     progress(0.9, "checksums")
     files = {path.name: hash_file(path) for path in sorted(folder.iterdir())}
     manifest = replace(manifest, files=files)
@@ -121,18 +127,23 @@ def _fill(folder: Path, weights: _Checked, source: Source, precision: str, progr
 
 
 def _write_gpt(
-    folder: Path, weights: _Checked, manifest: Manifest, tables: Tables, precision: str, progress: Progress
+    folder: Path,
+    weights: _Checked,
+    manifest: Manifest,
+    tables: Tables,
+    trial: gate.Trial,
+    precision: str,
+    progress: Progress,
 ) -> Manifest:
     """Write the GPT graph; the manifest with what was chosen and its figures against fp32."""
     num_heads = manifest.info.num_heads
     if precision == "fp32":
         write_gpt(weights, folder, num_heads=num_heads, operator="fp32")
         return replace(manifest, operator="fp32")
-    voice = gate.probe_voice(weights["gpt.conditioning_perceiver.norm.gamma"], manifest.info.num_prefix)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fp32.") as reference:
         write_gpt(weights, Path(reference), num_heads=num_heads, operator="fp32", is_watched=True)
         progress(0.5, "fp32 for comparison")
-        probe = gate.Probe(Path(reference), manifest, tables, voice)
+        probe = gate.Probe(Path(reference), manifest, tables, trial)
         truth, peaks = probe.run(), probe.peaks()
         del probe
     input_scales = np.maximum(_INPUT_HEADROOM * peaks.inputs, 1e-6).astype(np.float32) / 127
@@ -148,7 +159,7 @@ def _write_gpt(
         progress(0.6 + 0.04 * len(tried), f"GPT as {operator}, keys and values as {kv}")
         found = replace(manifest, operator=operator, kv=kv)
         write(found)
-        quality = gate.compare(truth, gate.Probe(folder, found, tables, voice).run(truth.tokens))
+        quality = gate.compare(truth, gate.Probe(folder, found, tables, trial).run(truth.tokens))
         tried.append(replace(found, quality=quality))
         wanted = gate.MIN_STATIC_COSINE if operator == "int8-static" else gate.MIN_COSINE
         if quality.latent_cosine_mean >= wanted:
@@ -157,6 +168,15 @@ def _write_gpt(
     if best is not tried[-1]:
         write(best)
     return best
+
+
+def _trial(folder: Path, weights: _Checked, manifest: Manifest, tables: Tables, source: Source) -> gate.Trial:
+    """Of what the source brings; its conditioning graphs are in `folder` already."""
+    if source.clip is None or len(source.texts) < 2:
+        gamma = weights["gpt.conditioning_perceiver.norm.gamma"]
+        return gate.made_up(manifest, tables.text_embedding.shape[0], gamma)
+    voice = Conditioning("trial", *Conditioner(folder, tables)([source.clip]))
+    return gate.Trial(voice, tuple(ids[: manifest.info.max_text_tokens] for ids in source.texts))
 
 
 def _describe(weights: _Checked, source: Source, precision: str) -> Manifest:
