@@ -21,6 +21,7 @@ _SLOT = re.compile(r"\{(\w+)\}")
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _COMMON, _ALL = 6_000, 40_000
 _NUM_CLAUSES = 76  # of the grammar's first patterns: those that can be joined to a longer sentence
+_SMALL = "the the the of of in a and to for with by on from his her was is at into beyond".split()
 _UNSPOKEN = frozenset(
     "fuck fucking shit sex porn nigga nigger ass bitch dick pussy cock nude gay rape slut fucked bitches fucks shitty"
     " asshole damn xxx nazi nazis kill killed killing murder suicide terrorist whore cunt faggot retard".split()
@@ -48,14 +49,14 @@ class Writer:
         """The next one."""
         while True:
             draw = self._random.random()
-            if draw < 0.60:
+            if draw < 0.42:
                 text = self._fill("{sentence}")
-            elif draw < 0.70:
+            elif draw < 0.50:
                 text = self._long()
-            elif draw < 0.86:
+            elif draw < 0.60:
                 text = self._salad(self._words)
             else:
-                text = self._salad(self._rare if draw < 0.95 else self._proper)
+                text = self._salad(self._rare, self._proper)
             text = text[0].upper() + text[1:]
             if len(text) <= self._max_chars and text.lower() not in self._forbidden:
                 return text
@@ -82,11 +83,16 @@ class Writer:
             )
         return text + stop
 
-    def _salad(self, words: list[str]) -> str:
-        """Unrelated words: nothing but the spelling tells how they sound."""
-        chosen = self._random.choices(words, k=self._random.randint(3, 9))
+    def _salad(self, words: list[str], names: list[str] | None = None) -> str:
+        """Unrelated words, a third of them `names`: nothing but the spelling tells how they sound. Half of the time
+        with small words between them, as a sentence has."""
+        chosen = self._random.choices(words, k=self._random.randint(3, 8))
+        if names is not None:
+            chosen = [self._pick(names) if self._random.random() < 0.33 else word for word in chosen]
         if len(chosen) > 5 and self._random.random() < 0.4:
             chosen[len(chosen) // 2] += ","
+        if self._random.random() < 0.5:
+            chosen = [f"{self._pick(_SMALL)} {word}" if self._random.random() < 0.5 else word for word in chosen]
         return " ".join(chosen) + self._pick([".", ".", ".", "?", "!"])
 
     def _int(self) -> str:
@@ -152,7 +158,7 @@ def lines(name: str) -> list[str]:
 
 @cache
 def vocabulary() -> tuple[list[str], list[str], list[str]]:
-    """Common words and rare words, most frequent first, and names; all of them in the teacher's lexicon."""
+    """Common words, most frequent first, rare words and names; all of them in the teacher's lexicon."""
     import hibari
     from wordfreq import top_n_list, zipf_frequency
 
@@ -160,8 +166,10 @@ def vocabulary() -> tuple[list[str], list[str], list[str]]:
     lexicon = json.loads(gzip.decompress(path.read_bytes()))
     common = [word for word in top_n_list("en", _ALL) if word in lexicon and _is_plain(word)]
     names = [w for w in lexicon if w[0].isupper() and w[1:].islower() and len(w) > 2 and _is_plain(w.lower())]
-    proper = [name for name in names if zipf_frequency(name, "en") > 2.3]
-    return common[:_COMMON], common[_COMMON // 3 :], proper
+    proper = [name for name in names if zipf_frequency(name, "en") > 2]
+    listed = set(common)
+    rarer = [w for w in lexicon if w not in listed and _is_plain(w) and len(w) > 3 and zipf_frequency(w, "en") > 1.2]
+    return common[:_COMMON], common[_COMMON // 3 :] + rarer, proper
 
 
 def _is_plain(word: str) -> bool:
