@@ -29,6 +29,7 @@ NUM_PHONES = 180  # ids of the teacher's alphabet
 WEIGHTS = {"code": 1.0, "text": 0.02, "next": 2.0, "now": 5.0, "f0": 3.0, "phone": 0.3, "place": 0.1, "seed": 1.0}
 NUM_SEEDS = 16
 _NEIGHBOURS = 8
+_LISTENING = 0.2  # of the learning rate, for what makes a clip a prefix: at all of it, its values grew past float32
 
 
 def checkpoint(config: Config) -> Path:
@@ -55,6 +56,8 @@ class Student(nn.Module):
         """Clips [S] of equal length at 22,050 Hz to prefixes [G, 32, D]."""
         mels = torch.cat([conditioning_mel(clip, self.xtts[0].mel_stats) for clip in clips]).to(self.device)
         prefixes: Tensor = self.gpt.get_style_emb(mels).transpose(1, 2)
+        if not prefixes.any():
+            raise FloatingPointError("clips no longer reach the GPT: go back to an earlier gpt.pt, with a lower rate")
         return prefixes
 
     def forward(self, batch: Batch, inputs: Tensor, prefix: Tensor) -> tuple[Tensor, dict[int, Tensor]]:
@@ -153,12 +156,14 @@ class Training:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.student = Student(config)
-        self.parameters = [*trained_parameters(self.student.gpt), *self.student.heads.parameters()]
-        self.parameters += self.student.seed_head.parameters()
-        matrices = [p for p in self.parameters if p.ndim > 1]
+        listening = trained_parameters(self.student.gpt, conditioning=True)
+        speaking = trained_parameters(self.student.gpt, conditioning=False)
+        speaking += [*self.student.heads.parameters(), *self.student.seed_head.parameters()]
+        self.parameters = speaking + listening
         groups = [
-            {"params": matrices, "weight_decay": 0.02},
-            {"params": [p for p in self.parameters if p.ndim < 2], "weight_decay": 0.0},
+            {"params": [p for p in parameters if (p.ndim > 1) == (decay > 0)], "weight_decay": decay, "share": share}
+            for parameters, share in ((speaking, 1.0), (listening, _LISTENING))
+            for decay in (0.02, 0.0)
         ]
         self.optimizer = torch.optim.AdamW(groups, lr=1e-4, betas=(0.9, 0.98), fused=True)
         self.average = state.Average(self.student.gpt, most=0.999)
@@ -203,7 +208,7 @@ class Training:
             self.step, peak=settings.lr, warmup=settings.warmup, steps=settings.steps, decay=settings.decay
         )
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["share"]
         device = self.config.device
         inputs = spoiled(batch, corpus, self.near, self.rng).to(device)
         batch = batch.to(device)

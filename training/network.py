@@ -17,6 +17,7 @@ from training.config import Config, Sizes
 NUM_CODES, START, STOP = 1024, 1024, 1025
 START_TEXT, STOP_TEXT, NUM_TEXT = 261, 0, 262
 NUM_PREFIX = 32
+LOG_MEL_SCALE = 8.0  # what the log-mel of a clip, -6 +- 4, is divided by: the perceiver squares what it gets, twice
 ALIKE = dict(
     zip(
         "ɹɡʤʧʃðθŋʒjæɛɪəʌɑɔʊɜɐᵊᵻᴀɩᴏᴡᴐɾ",
@@ -64,6 +65,7 @@ def build(config: Config) -> Any:
         decoder_input_dim=sizes.dim, upsample_initial_channel_decoder=sizes.vocoder_width
     )
     _reset(xtts.gpt)
+    xtts.mel_stats.fill_(LOG_MEL_SCALE)
     if config.warm_start is not None:
         _warm(xtts, config.warm_start, config.vocabulary)
     torch.nn.Module.eval(xtts)  # Xtts.eval() rebuilds the inference model
@@ -187,9 +189,10 @@ def _linear(layer: Any, x: Tensor) -> Tensor:
     return F.linear(x, layer.weight.t(), layer.bias)
 
 
-def trained_parameters(gpt: nn.Module) -> list[nn.Parameter]:
-    """All of the GPT's, the conditioning encoder's included, each once."""
-    return list({id(parameter): parameter for parameter in gpt.parameters()}.values())
+def trained_parameters(gpt: nn.Module, *, conditioning: bool) -> list[nn.Parameter]:
+    """Of the GPT, or of what makes a clip its prefix; each once."""
+    own = {id(p): p for name, p in gpt.named_parameters() if name.startswith("conditioning_") == conditioning}
+    return list(own.values())
 
 
 __all__ = [

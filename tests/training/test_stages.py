@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("wordfreq")
 pytest.importorskip("hibari")
@@ -94,6 +95,18 @@ def test_training_goes_on_from_where_it_was_killed(trained: Config) -> None:
     assert kept is not None
     moments = training.optimizer.state_dict()["state"]
     assert moments and moments.keys() == kept["optimizer"]["state"].keys()
+
+
+def test_a_clip_reaches_the_gpt_and_one_that_does_not_ends_the_training(trained: Config) -> None:
+    longer = dataclasses.replace(trained, gpt=dataclasses.replace(trained.gpt, steps=3))
+    training = gpt.Training(longer)
+    rng = np.random.default_rng(0)
+    noise, hum = rng.normal(0, 0.1, 24000), 0.1 * np.sin(np.arange(24000) / 30)
+    first, second = training.student.condition([noise.astype(np.float32), hum.astype(np.float32)])
+    assert not torch.allclose(first, second, atol=1e-3)
+    training.student.gpt.conditioning_perceiver.norm.gamma.detach().zero_()
+    with pytest.raises(FloatingPointError, match="no longer reach"):
+        training.student.condition([noise.astype(np.float32)])
 
 
 def test_a_state_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
