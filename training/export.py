@@ -102,7 +102,7 @@ It is **not** the published XTTS v2 and does not have its quality.
 - Origin: {notes["origin"]}
 - English only; a synthetic voice. Segments of up to {notes["max_segment_chars"]} characters.
 - It reads phonemes (`pronunciation.xz`), not letters; a word that is in no list goes by rules learnt from the list.
-{flat}- Voices: {", ".join(config.sound.shipped)}, and whatever a clip says about size of vocal tract and pace.
+{flat}- Voices: {", ".join(config.sound.shipped)}, and whatever a clip says about the size of the vocal tract.
 - Made by `training/` of the repository, whose README says how and why.
 
 Word error rates by two recognisers, on sentences that nobody trained on, at the published sampling defaults:

@@ -19,7 +19,7 @@ from xtts_rtc.api import Engine
 pytestmark = pytest.mark.slow
 
 NUM_TEXTS = 16
-MAX_WER, MIN_QUALITY = 0.13, 2.7
+MAX_WER, MIN_QUALITY = 0.08, 2.8
 """Of the checkpoint in the package; both recognisers."""
 
 
