@@ -14,6 +14,8 @@ from xtts_rtc.model.quality import compare, is_good
 from xtts_rtc.types import Conditioning
 from xtts_rtc.voices.clip import read_clip
 
+SPEAKERS = Path(__file__).parents[2] / "speakers"
+
 
 def load(choice: ModelChoice, cache_dir: Path) -> runtimes.LoadedRuntime:
     return load_runtime(choice, num_slots=1, cache_dir=cache_dir)
@@ -60,6 +62,16 @@ def test_the_embedded_model_loads_on_both_backends_and_is_converted_once(backend
     steps: list[str] = []
     load_runtime(choice, num_slots=1, cache_dir=tmp_path, progress=lambda share, what: steps.append(what))
     assert steps == []
+
+
+@pytest.mark.slow
+def test_the_embedded_voice_is_conditioned_by_its_clip(tmp_path: Path) -> None:
+    """Both ways: a conditioning encoder that overflows gives one prefix, of zeros, to every clip."""
+    condition = load(ModelChoice(device="cpu", backend="onnx", vocoder="onnxruntime-fp32"), tmp_path).runtime.condition
+    deep, bright = (condition([read_clip(SPEAKERS / name).pcm]) for name in ("deep.wav", "bright.wav"))
+    latents = np.stack([deep[0], bright[0]])
+    assert np.abs(latents[0] - latents[1]).max() > 0.1 * np.abs(latents).max() > 0
+    assert deep[1] @ bright[1] < 0.9
 
 
 @pytest.mark.slow
