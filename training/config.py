@@ -45,6 +45,7 @@ class Sizes:
     heads: int
     max_audio_tokens: int
     max_text_tokens: int
+    max_segment_tokens: int
     vocoder_width: int
 
 

@@ -1,6 +1,6 @@
 """A model, or the teacher, judged on sentences nobody trained on, at the published sampling defaults.
 
-    python -m training.evaluate MODEL [--sets everyday rare long] [--seeds 1] [--voice NAME] [--mos 20] [--out FILE]
+    python -m training.evaluate MODEL [--sets everyday rare long longest] [--seeds 1] [--voice NAME] [--mos 20] [--out FILE]
 
 MODEL is what `XTTS_MODEL` takes (embedded, a folder), or `teacher`. Audio comes out of the public streaming API.
 """
@@ -126,7 +126,7 @@ def _speakers(options: argparse.Namespace) -> Iterator[Speak]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model")
-    parser.add_argument("--sets", nargs="+", default=["everyday", "rare", "long"])
+    parser.add_argument("--sets", nargs="+", default=["everyday", "rare", "long", "longest"])
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--limit", type=int, default=1000)
     parser.add_argument("--mos", type=int, default=20)

@@ -50,10 +50,10 @@ def test_how_words_are_read_goes_along(checkpoint: Path, tmp_path: Path) -> None
 
 
 def test_what_the_checkpoint_says_of_itself_is_kept(checkpoint: Path, tmp_path: Path) -> None:
-    notes = {"name": "mine", "licence": "Apache-2.0", "max_segment_chars": 80}
+    notes = {"name": "mine", "licence": "Apache-2.0", "max_segment_tokens": 80}
     (checkpoint / "manifest.json").write_text(json.dumps(notes))
     manifest = convert(checkpoint, tmp_path / "out", precision="fp32")
-    assert (manifest.source, manifest.licence, manifest.max_segment_chars) == ("mine", "Apache-2.0", 80)
+    assert (manifest.source, manifest.licence, manifest.max_segment_tokens) == ("mine", "Apache-2.0", 80)
 
 
 @pytest.mark.parametrize("name", ("config.json", "vocab.json", "model.safetensors"))

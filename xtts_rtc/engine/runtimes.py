@@ -51,8 +51,8 @@ class LoadedRuntime:
     """A runtime and what belongs to its weights.
 
     `backend` and `precision` name it in tables. `conditioning_key` names the weights that voices depend on;
-    `speakers` are the checkpoint's own voices; `max_segment_chars` is the model's own limit, None for the
-    language's; `xtts` is the coqui-tts model where the runtime stands on one.
+    `speakers` are the checkpoint's own voices; `max_segment_tokens` is how much text it speaks well at a time,
+    None for all it takes; `xtts` is the coqui-tts model where the runtime stands on one.
     """
 
     runtime: Runtime
@@ -61,18 +61,17 @@ class LoadedRuntime:
     precision: str
     conditioning_key: str
     speakers: dict[str, Conditioning] = field(default_factory=dict)
-    max_segment_chars: int | None = None
+    max_segment_tokens: int | None = None
     xtts: Any = None
 
     def segmenter(self, language: str) -> Segmenter:
         """A segmenter for one utterance, with this model's limits. Raises UnknownLanguage."""
-        code = self.frontend.resolve(language)
-        limit = self.frontend.char_limit(code)
+        code, most = self.frontend.resolve(language), self.runtime.info.max_text_tokens
         return Segmenter(
             code,
             count_tokens=partial(self.frontend.count, language=code),
-            max_tokens=self.runtime.info.max_text_tokens,
-            max_chars=limit if self.max_segment_chars is None else min(limit, self.max_segment_chars),
+            max_tokens=most if self.max_segment_tokens is None else min(most, self.max_segment_tokens),
+            max_chars=self.frontend.char_limit(code),
         )
 
 
@@ -141,7 +140,7 @@ def _load_onnx(choice: ModelChoice, num_slots: int, cache_dir: Path, progress: P
         precision=f"{bundle.manifest.operator}, kv {bundle.manifest.kv}, vocoder {runtime.vocoder_name}",
         conditioning_key=bundle.manifest.conditioning_key,
         speakers=bundle.speakers(),
-        max_segment_chars=bundle.manifest.max_segment_chars,
+        max_segment_tokens=bundle.manifest.max_segment_tokens,
     )
 
 
@@ -190,7 +189,7 @@ def _load_torch(choice: ModelChoice, device: str, num_slots: int) -> LoadedRunti
         precision=precision,
         conditioning_key=loaded.conditioning_key,
         speakers=loaded.speakers,
-        max_segment_chars=loaded.max_segment_chars,
+        max_segment_tokens=loaded.max_segment_tokens,
         xtts=loaded.xtts,
     )
 

@@ -1,7 +1,7 @@
 """A published checkpoint folder to a bundle.
 
 In: config.json, vocab.json, model.pth or model.safetensors; optionally speakers_xtts.pth, and a manifest.json
-with the model's name, licence and max_segment_chars. Out: what `model/onnx/bundle.py` describes. torch is
+with the model's name, licence and max_segment_tokens. Out: what `model/onnx/bundle.py` describes. torch is
 needed only to read .pth files.
 """
 
@@ -58,7 +58,7 @@ def convert(
         licence=licence or notes.get("licence") or PUBLISHED_LICENCE,
         name=notes.get("name") or folder.name,
         speakers=_read_speakers(folder),
-        max_segment_chars=notes.get("max_segment_chars"),
+        max_segment_tokens=notes.get("max_segment_tokens"),
         pronunciation=pronunciation,
         clip=clip,
         texts=texts,
@@ -85,7 +85,7 @@ def convert_loaded(
         licence="none: random numbers" if name.startswith("random") else PUBLISHED_LICENCE,
         name=name,
         speakers=loaded.speakers,
-        max_segment_chars=loaded.max_segment_chars,
+        max_segment_tokens=loaded.max_segment_tokens,
         pronunciation=loaded.pronunciation,
         clip=clip,
         texts=texts,

@@ -27,7 +27,7 @@ from xtts_rtc.errors import CheckpointError
 from xtts_rtc.model.interface import ModelInfo
 from xtts_rtc.types import Conditioning, Float32
 
-FORMAT = 3
+FORMAT = 4
 MANIFEST = "manifest.json"
 PRONUNCIATION = "pronunciation.xz"
 KIND = "xtts-rtc bundle"
@@ -73,7 +73,7 @@ class Manifest:
     `operator` is one of `OPERATORS` in gpt_graph.py, `precision` what was asked for, `kv` how keys and values are
     kept: int8 (one scale per channel, from a calibration run) or fp32. `conditioning_key` hashes
     the weights that a voice's conditioning depends on: kept voices are good as long as it is equal.
-    `max_segment_chars` is the model's own limit, where it is below the language's.
+    `max_segment_tokens` is how much text it speaks well at a time, where that is less than `info.max_text_tokens`.
     """
 
     info: ModelInfo
@@ -87,7 +87,7 @@ class Manifest:
     languages: tuple[str, ...]
     sampling: SamplingDefaults = field(default_factory=SamplingDefaults)
     quality: Quality | None = None
-    max_segment_chars: int | None = None
+    max_segment_tokens: int | None = None
     kv: str = "fp32"
     files: dict[str, FileEntry] = field(default_factory=dict)
 

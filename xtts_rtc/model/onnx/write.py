@@ -55,8 +55,8 @@ class Source:
     """What a bundle is made from besides the weights.
 
     config: the text of config.json; vocabulary: of vocab.json; pronunciation: the bytes of pronunciation.xz;
-    speakers: voices that come with the checkpoint; max_segment_chars: the longest text it was trained on, where that
-    is below its language's limit; clip and texts: speech [S] at `MODEL_HZ` and token ids that int8 is tried with, else
+    speakers: voices that come with the checkpoint; max_segment_tokens: how much text it speaks well at a time,
+    where that is less than it takes; clip and texts: speech [S] at `MODEL_HZ` and token ids that int8 is tried with, else
     something made up.
     """
 
@@ -65,7 +65,7 @@ class Source:
     licence: str
     name: str
     speakers: Mapping[str, Conditioning] = field(default_factory=dict)
-    max_segment_chars: int | None = None
+    max_segment_tokens: int | None = None
     pronunciation: bytes | None = None
     clip: Float32 | None = None
     texts: Sequence[NDArray[np.int64]] = ()
@@ -211,7 +211,7 @@ def _describe(weights: _Checked, source: Source, precision: str) -> Manifest:
         conditioning_key=conditioning_key(weights),
         licence=source.licence,
         source=source.name,
-        max_segment_chars=source.max_segment_chars,
+        max_segment_tokens=source.max_segment_tokens,
         languages=tuple(config.get("languages") or LANGUAGES),
         sampling=SamplingDefaults(**{name: config.get(name, getattr(defaults, name)) for name in defaults.__slots__}),
     )

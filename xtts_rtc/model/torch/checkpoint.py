@@ -35,7 +35,7 @@ _UNUSED_IDS = ("Model config: bos_token_id must be", "Model config: eos_token_id
 class LoadedModel:
     """xtts: `TTS.tts.models.xtts.Xtts`, eval mode. `conditioning_key` hashes the weights a voice depends on.
 
-    `max_segment_chars` is what the folder's manifest.json says, None where it says nothing; `pronunciation` are the
+    `max_segment_tokens` is what the folder's manifest.json says, None where it says nothing; `pronunciation` are the
     bytes of pronunciation.xz, where the model reads phonemes.
     """
 
@@ -44,7 +44,7 @@ class LoadedModel:
     languages: tuple[str, ...]
     conditioning_key: str
     speakers: dict[str, Conditioning] = field(default_factory=dict)
-    max_segment_chars: int | None = None
+    max_segment_tokens: int | None = None
     pronunciation: bytes | None = None
 
 
@@ -95,7 +95,7 @@ def load_model(model: str | Path, *, device: str = "cpu") -> LoadedModel:
         languages=tuple(json.loads(config).get("languages", ())),
         conditioning_key=conditioning_key,
         speakers=_speakers(folder),
-        max_segment_chars=_max_segment_chars(folder),
+        max_segment_tokens=_max_segment_tokens(folder),
         pronunciation=read.read_bytes() if read.is_file() else None,
     )
 
@@ -242,12 +242,12 @@ def _hash(weights: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _max_segment_chars(folder: Path) -> int | None:
+def _max_segment_tokens(folder: Path) -> int | None:
     path = folder / "manifest.json"
     if not path.is_file():
         return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8")).get("max_segment_chars")
+        found = json.loads(path.read_text(encoding="utf-8")).get("max_segment_tokens")
     except (ValueError, AttributeError) as error:
         raise CheckpointError(f"{path} is not a JSON object ({error}); restore it or remove it") from None
     return None if found is None else int(found)
