@@ -1,6 +1,7 @@
 """A model, or the teacher, judged on sentences nobody trained on, at the published sampling defaults.
 
-    python -m training.evaluate MODEL [--sets everyday rare long longest] [--seeds 1] [--voice NAME] [--mos 20] [--out FILE]
+    python -m training.evaluate MODEL [--sets everyday rare long longest] [--seeds 1] [--voice NAME] [--mos 20]
+                                [--out FILE]
 
 MODEL is what `XTTS_MODEL` takes (embedded, a folder), or `teacher`. Audio comes out of the public streaming API.
 """

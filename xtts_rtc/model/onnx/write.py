@@ -56,8 +56,8 @@ class Source:
 
     config: the text of config.json; vocabulary: of vocab.json; pronunciation: the bytes of pronunciation.xz;
     speakers: voices that come with the checkpoint; max_segment_tokens: how much text it speaks well at a time,
-    where that is less than it takes; clip and texts: speech [S] at `MODEL_HZ` and token ids that int8 is tried with, else
-    something made up.
+    where that is less than it takes; clip and texts: speech [S] at `MODEL_HZ` and token ids that int8 is tried with,
+    else something made up.
     """
 
     config: str
