@@ -1,7 +1,7 @@
 """Stage 2: what the 1,024 audio codes stand for, and the components of a spectrum.
 
 Codes are clusters of the neutral spectra, so they say *what* is spoken and not who speaks; who speaks is left to
-the latents. With a warm start the clusters begin where the earlier model's codes sound.
+the latents. With a warm start they are what the earlier model's codes are (`training.recall`).
 """
 
 from __future__ import annotations
@@ -15,11 +15,8 @@ from tqdm import tqdm
 from training.config import Config, load
 from training.network import NUM_CODES
 from training.sound import shard_folder
-from training.teacher import TOKEN, Array, log_mel
-from training.text import Writer
+from training.teacher import Array
 
-_NUM_LISTENED = 420
-_MIN_HEARD = 4
 _SAMPLE = 150_000
 
 
@@ -65,75 +62,30 @@ def make_codebook(config: Config) -> None:
     """From the first shards; nothing to do when it is there."""
     if path(config).is_file():
         return
-    folders = [shard_folder(config, index) for index in range(config.codes.num_shards)]
+    shards = list(range(config.codes.num_shards))
+    folders = [shard_folder(config, index) for index in shards]
     neutral = np.concatenate([np.load(folder / "neutral.npy") for folder in folders]).astype(np.float32)
     mel = np.concatenate([np.load(folder / "mel.npy") for folder in folders]).astype(np.float32)
-    rng = np.random.default_rng(0)
     mean, axes, _ = _components(neutral, config.codes.num_components)
-    points: Array = np.asarray((neutral - mean) @ axes, np.float32)[rng.permutation(len(neutral))[:_SAMPLE]]
-    centroids = points[rng.permutation(len(points))[:NUM_CODES]].copy()
-    if config.warm_start is not None:
-        heard, counts = listen(config.warm_start, _NUM_LISTENED)
-        known = counts >= _MIN_HEARD
-        centroids[known] = (heard[known] - mean) @ axes
-        print(f"{known.sum()} of {NUM_CODES} codes of the earlier model were heard")
-    for _ in tqdm(range(config.codes.num_passes), desc="codes"):
-        centroids = _improved(points, centroids)
+    points: Array = np.asarray((neutral - mean) @ axes, np.float32)
     mel_mean, mel_axes, variances = _components(mel, config.codes.num_components)
-    made = Codebook(mean, axes, centroids, mel_mean, mel_axes, variances)
+    made = Codebook(mean, axes, _clusters(points, config.codes.num_passes), mel_mean, mel_axes, variances)
+    if config.warm_start is not None:
+        from training.recall import recall
+
+        made = recall(config, made, shards, points)
     beside = path(config).with_suffix(".part.npz")
     np.savez(beside, **{name: getattr(made, name) for name in Codebook.__slots__})
     beside.replace(path(config))
 
 
-def listen(folder: Path, num: int) -> tuple[Array, np.ndarray]:
-    """Let an earlier model speak, and average what each code sounded like: [K, 320] and how often [K].
-
-    Its latent j sounds like code j - 1, the one it has just seen.
-    """
-    from xtts_rtc.engine.conversion import DEFAULT_CLIP
-    from xtts_rtc.engine.runtimes import ModelChoice, load_runtime
-    from xtts_rtc.types import Conditioning
-    from xtts_rtc.voices.clip import read_clip
-
-    cache = Path("~/.cache/xtts-rtc-training/bundles").expanduser()
-    loaded = load_runtime(ModelChoice(name=str(folder), device="cpu"), num_slots=1, cache_dir=cache)
-    voice = Conditioning("clip", *loaded.runtime.condition([read_clip(DEFAULT_CLIP).pcm]))
-    sums, counts = np.zeros((NUM_CODES, 320)), np.zeros(NUM_CODES, int)
-    writer = Writer(77, max_chars=70)
-    for seed in tqdm(range(num), desc="listening", mininterval=10):
-        ids = np.array(loaded.frontend.encode(writer.sentence(), "en"))
-        codes, pcm = _speak(loaded.runtime, voice, ids, seed)
-        centres = np.round((np.arange(4, 4 * len(codes)) + 0.5) * TOKEN / 4).astype(int)  # from token 1 on
-        if len(codes) > 2:
-            np.add.at(sums, codes[:-1], log_mel(pcm, centres))
-            np.add.at(counts, codes[:-1], 1)
-    return np.asarray(sums / np.maximum(counts, 1)[:, None], np.float32), counts
-
-
-def _speak(runtime, voice, ids: np.ndarray, seed: int) -> tuple[np.ndarray, Array]:  # type: ignore[no-untyped-def]
-    """Codes without the stop, and the audio, at the published sampling defaults but no penalty."""
-    from xtts_rtc.model.sampling import choose_token, new_history
-    from xtts_rtc.model.window import LatentWindow
-    from xtts_rtc.types import SamplingParams
-
-    info, rng, sampling = runtime.info, np.random.default_rng(seed), SamplingParams(repetition_penalty=1.0)
-    window, codes = LatentWindow(), list[int]()
-    seen = new_history(info.num_audio_tokens, info.start_audio_token)
-    latent, logits = runtime.prefill(0, voice, ids)
-    while True:
-        window.append(latent.copy())
-        noise = np.maximum(rng.standard_exponential(info.num_audio_tokens, np.float32), np.float32(1e-30))
-        token = choose_token(logits.copy(), seen, sampling, noise)
-        if token == info.stop_audio_token or len(codes) > 200:
-            break
-        codes.append(token)
-        latents, all_logits = runtime.step(np.zeros(1, np.int64), np.array([token]))
-        latent, logits = latents[0], all_logits[0]
-    runtime.release(0)
-    whole = window.take(is_end=True)
-    assert whole is not None
-    return np.array(codes), runtime.decode(whole.frames, voice)
+def _clusters(points: Array, num_passes: int) -> Array:
+    """k-means of [N, C]: [K, C]."""
+    some = points[np.random.default_rng(0).permutation(len(points))[:_SAMPLE]]
+    centroids = some[:NUM_CODES].copy()
+    for _ in tqdm(range(num_passes), desc="codes"):
+        centroids = _improved(some, centroids)
+    return centroids
 
 
 def _components(points: Array, num: int) -> tuple[Array, Array, Array]:

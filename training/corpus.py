@@ -69,8 +69,8 @@ class Corpus:
     of_speaker: list[list[int]] = field(default_factory=list)
 
     @classmethod
-    def read(cls, config: Config, shards: list[int]) -> Corpus:
-        corpus, book = cls(), Codebook.read(config)
+    def read(cls, config: Config, shards: list[int], book: Codebook | None = None) -> Corpus:
+        corpus, book = cls(), book or Codebook.read(config)
         near = book.neighbours(24)
         for index in shards:
             corpus._add(shard_folder(config, index), book, near)

@@ -20,12 +20,13 @@ Command = list[str]
 
 def stages(config: Config, processes: int, out: Path) -> list[list[list[Command]]]:
     """Stages one after the other; of a stage the lanes run at the same time, the commands of a lane in order."""
+    ground_truth = [["vocoder", "ground_truth"]] if config.vocoder.ground_truth.steps else []
     adversarial = [[[["vocoder", "adversarial"]]]] if config.vocoder.adversarial.steps else []
     return [
         [[["reading"]]],
         [[["sound", str(part), str(processes)]] for part in range(processes)],
         [[["codes"]]],
-        [[["gpt"]], [["speaker"], ["vocoder", "ground_truth"]]],
+        [[["gpt"]], [["speaker"], *ground_truth]],
         [[["latents"]]],
         [[["vocoder", "latents"]]],
         *adversarial,

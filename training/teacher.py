@@ -84,7 +84,7 @@ class Teacher:
             _write_graph_with_durations(path)
             self._voice = Hibari(model=str(path))
         self._tokenizer, self._pronounce = Tokenizer.from_file(str(config.vocabulary)), reading.read(config)
-        self._max_s = config.sound.max_s
+        self._max_s, self._max_tokens = config.sound.max_s, config.sizes.max_text_tokens - 4
         self.num_phones = max(self._voice.vocab.values()) + 1
 
     def speak(self, text: str, speaker: Speaker, seed: int) -> Utterance:
@@ -99,11 +99,13 @@ class Teacher:
         offsets, length = _laid_out(pieces)
         if not 0.2 * HZ < length <= self._max_s * HZ:
             raise ValueError(f"{length / HZ:.1f} s long")
+        if len(ids := self._encode(read).ids) > self._max_tokens:
+            raise ValueError(f"{len(ids)} text tokens")
         pcm, num = _joined(pieces, offsets, length), int(np.ceil(length / TOKEN))
         places = self._places(read, readings, pieces, offsets, num)
         centres = np.round((np.arange(num * PARTS) + 0.5) * TOKEN / PARTS).astype(int)
         return Utterance(
-            text, self._encode(read).ids, pcm, _neutral(pieces, offsets, centres, speaker), log_mel(pcm, centres),
+            text, ids, pcm, _neutral(pieces, offsets, centres, speaker), log_mel(pcm, centres),
             _f0(pieces, offsets, num, speaker), _phones(pieces, offsets, num), places,
         )  # fmt: skip
 

@@ -49,7 +49,7 @@ class Writer:
         """The next one."""
         while True:
             draw = self._random.random()
-            if draw < 0.42:
+            if draw < 0.36:
                 text = self._fill("{sentence}")
             elif draw < 0.50:
                 text = self._long()
@@ -86,7 +86,7 @@ class Writer:
     def _salad(self, words: list[str], names: list[str] | None = None) -> str:
         """Unrelated words, a third of them `names`: nothing but the spelling tells how they sound. Half of the time
         with small words between them, as a sentence has."""
-        chosen = self._random.choices(words, k=self._random.randint(3, 8))
+        chosen = self._random.choices(words, k=self._random.randint(3, 9))
         if names is not None:
             chosen = [self._pick(names) if self._random.random() < 0.33 else word for word in chosen]
         if len(chosen) > 5 and self._random.random() < 0.4:

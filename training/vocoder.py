@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from tqdm import tqdm
 from training import latents as stage
 from training import speaker, state
 from training.config import Config, Phase, load
-from training.corpus import TOKEN, Corpus, excerpt, held_out_shards, shards_there
+from training.corpus import TOKEN, Corpus, excerpt, shards_there
 from training.latents import Latents
 from training.network import build
 from training.residual import convolve, residual
@@ -47,6 +48,7 @@ _HOP = 256
 _WEIGHTS = {"mel": 1.0, "log": 0.7, "conv": 0.5, "coh": 2.0, "harm": 1.0}
 _FEATURE_NOISE = 0.1
 NUM_F0 = 8
+_NUM_FITTED = 5  # utterances of each speaker
 
 
 def checkpoint(config: Config, phase: str) -> Path:
@@ -106,7 +108,7 @@ class Windows:
         self.speakers = speaker.embeddings(config, self.corpus)
         lengths = np.array([len(codes) for codes in self.corpus.codes], float)
         self._share = lengths / lengths.sum()
-        self.inputs = self._source(0).shape[1]
+        self.inputs = self.source(0).shape[1]
         self.frames = int(int(self.window * 4) * 24000 / 22050)
 
     def draw(self, rng: np.random.Generator, count: int, *, at_ends: bool = False) -> tuple[Tensor, Tensor, Tensor]:
@@ -114,7 +116,7 @@ class Windows:
         utterances and the last ones of others, pcm [B, (frames - EDGE) * 256], nothing left out at those ends."""
         given, wanted, voices = [], [], []
         for index, row in enumerate(rng.choice(len(self.corpus), count, p=self._share)):
-            source, is_first = self._source(int(row)), at_ends and index < count // 2
+            source, is_first = self.source(int(row)), at_ends and index < count // 2
             last = max(0, len(source) - self.window)
             start = (0 if is_first else last) if at_ends else int(rng.integers(0, last + 1))
             piece = source[start : start + self.window]
@@ -137,7 +139,7 @@ class Windows:
             return self.corpus.flat[row]
         return self.corpus.pcm[row] if self.latents is None else self.latents.audio(row)
 
-    def _source(self, row: int) -> Tensor:
+    def source(self, row: int) -> Tensor:
         """Of each latent of an utterance; features are delayed as latents are, silence before the first."""
         if self.latents is not None:
             return self.latents.of(row).float()
@@ -146,11 +148,12 @@ class Windows:
 
 
 def start(config: Config, phase: str, windows: Windows) -> dict[str, Tensor]:
-    """What a phase begins with: the phase before, its first layer made to fit."""
-    if phase == "ground_truth":
+    """What a phase begins with: the one before that has steps, its first layer made to fit; else the earlier model."""
+    before = [name for name in PHASES[: PHASES.index(phase)] if getattr(config.vocoder, name).steps]
+    if not before:
         return _from_warm_start(config, windows) if config.warm_start else {}
-    earlier = state.read(checkpoint(config, PHASES[PHASES.index(phase) - 1]))
-    assert earlier is not None, f"the phase before {phase} comes first"
+    earlier = state.read(checkpoint(config, before[-1]))
+    assert earlier is not None, f"the phase {before[-1]} comes before {phase}"
     return fit(config, earlier, windows)
 
 
@@ -174,20 +177,14 @@ def _between(now: Latents, past: Latents) -> tuple[Tensor, Tensor]:
 
 
 def _from_warm_start(config: Config, windows: Windows) -> dict[str, Tensor]:
-    """The earlier model's vocoder, given features: they are mapped to its GPT's latents of the default voice."""
+    """The earlier model's vocoder: what windows give is mapped to the latents of that model's own GPT."""
     from training.gpt import Student
 
-    corpus = Corpus.read(config, held_out_shards(config) + shards_there(config)[:6])
-    own = [i for i, facts in enumerate(corpus.speakers) if facts[0] == "default"]
-    corpus.of_speaker = [rows if index in own else [] for index, rows in enumerate(corpus.of_speaker)]
-    student = Student(config)
+    corpus = replace(windows.corpus, of_speaker=[rows[:_NUM_FITTED] for rows in windows.corpus.of_speaker])
     with torch.no_grad():
-        parts = stage.speak(config, student, corpus)
+        parts = stage.speak(config, Student(config), corpus)
     rows = [row for row, part in enumerate(parts) if len(part)]
-    features, _ = stage.before(corpus, [parts[row] if len(parts[row]) else torch.zeros(0) for row in range(len(parts))])
-    lengths = [len(corpus.codes[row]) + 1 for row in range(len(parts))]
-    begins = np.concatenate([[0], np.cumsum(lengths)])
-    given = torch.cat([features[begins[row] + 1 : begins[row + 1]] for row in rows])
+    given = torch.cat([windows.source(row)[1:] for row in rows])
     wanted = torch.cat([parts[row][1:].float() for row in rows])
     weights = build(config).hifigan_decoder.waveform_decoder.state_dict()
     return fold(weights, *stage.linear_map(given, wanted, torch.ones(len(given), dtype=torch.bool)))

@@ -146,7 +146,7 @@ async def test_the_packaged_language_model_answers(embedded_engine: Engine, reco
             last = await phone.until_quiet(0.6)
             heard = recogniser.words(phone.pcm(first - 0.1, last + 0.1), HZ)
     assert kit.brain.name == "SmolLM2-135M"
-    # Nobody chose these words, and the embedded voice garbles half of the rare ones; another text shares fewer.
+    # Nobody chose these words, and the embedded voice garbles some of the rare ones; another text shares fewer.
     assert share_heard(words(said["text"]), heard) >= 0.3, said["text"]
 
 
@@ -210,10 +210,10 @@ async def test_an_agent_that_cannot_go_on_hangs_up_and_the_other_calls_go_on(
     ] * num_logged
 
 
-async def test_fifty_calls_one_after_another_and_four_at_once_leave_nothing_behind(
+async def test_many_calls_one_after_another_and_four_at_once_leave_nothing_behind(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    number = 50
+    number = 24
     tone, process = ToneBackend(max_streams=4, max_ahead_s=3.0), psutil.Process()
     async with tone_engine(tone) as engine, scripted_kit(engine, ANSWER) as (kit, _):
         async with line_to(kit, greeting="Hello there, this is a rather long greeting.") as (calls, exchange):
@@ -238,7 +238,7 @@ async def test_fifty_calls_one_after_another_and_four_at_once_leave_nothing_behi
             f"medians of the halves {halves[0]:.1f} and {halves[1]:.1f}"
         )
     assert after == before
-    assert halves[1] - halves[0] < 5  # between the medians lie 25 calls
+    assert halves[1] - halves[0] < 5  # between the medians lie 12 calls
 
 
 async def one_call(calls: Calls, exchange: object) -> None:

@@ -14,7 +14,7 @@ pytest.importorskip("wordfreq")
 pytest.importorskip("hibari")
 pytest.importorskip("TTS")
 
-from training import codes, config, gpt, latents, sound, speaker, state, vocoder
+from training import codes, config, gpt, latents, network, recall, sound, speaker, state, vocoder
 from training.config import Config, Phase
 from training.speakers import Speaker
 from xtts_rtc.engine.conversion import EMBEDDED
@@ -128,6 +128,54 @@ def test_the_vocoder_goes_on_against_discriminators(trained: Config) -> None:
     assert kept is not None
     assert kept["step"] == 1
     assert kept["judges"]
+
+
+def test_an_earlier_model_tells_what_its_codes_sound_like(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    spectra, counts = recall.listen(EMBEDDED, 2)
+    heard = counts > 0
+    assert 20 < counts.sum() < 400
+    assert spectra[heard].mean() > -8  # natural logs; silence is -9.2
+    assert not spectra[~heard].any()
+
+
+def test_codes_go_back_to_what_an_earlier_model_expects(
+    spoken: Config, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(recall, "_NUM_LISTENED", 20)
+    monkeypatch.setattr(recall, "_DOUBT", (8.0, 4.0, 2.0))
+    own = dataclasses.replace(spoken, warm_start=EMBEDDED, sizes=config.load().sizes, folder=tmp_path)
+    shutil.copytree(spoken.folder, own.folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("codebook.npz"))
+    codes.make_codebook(own)
+    losses = [float(line.split()[-1]) for line in capsys.readouterr().out.splitlines() if "loss of" in line]
+    assert len(losses) == 3
+    assert losses[-1] < losses[0]
+    assert codes.Codebook.read(own).centroids.shape == (1024, 96)
+
+
+def test_a_vocoder_without_a_first_phase_begins_with_the_earlier_models(trained: Config, tmp_path: Path) -> None:
+    usual = config.load()
+    own = dataclasses.replace(
+        trained,
+        folder=tmp_path / "own",
+        warm_start=EMBEDDED,
+        sizes=usual.sizes,
+        gpt=dataclasses.replace(trained.gpt, steps=1),
+        vocoder=dataclasses.replace(trained.vocoder, ground_truth=Phase(0, 0.0, 0), latents=Phase(1, 0.0, 1)),
+    )
+    shutil.copytree(trained.folder, own.folder, ignore=shutil.ignore_patterns("gpt.pt", "vocoder.*", "latents"))
+    gpt.train(own)
+    latents.make(own)
+    vocoder.train(own, "latents")
+    kept = state.read(vocoder.checkpoint(own, "latents"))
+    assert kept is not None
+    earlier = network.build(own).hifigan_decoder.waveform_decoder.state_dict()
+    kept_as_they_are = [name for name in earlier if not name.startswith("conv_pre")]
+    assert kept_as_they_are
+    for name in kept_as_they_are:
+        torch.testing.assert_close(kept["weights"][name], earlier[name])
+    assert kept["weights"]["conv_pre.weight"].shape == earlier["conv_pre.weight"].shape
 
 
 def test_what_is_exported_loads_and_speaks(trained: Config, tmp_path: Path) -> None:
