@@ -20,14 +20,16 @@ from numpy.typing import NDArray
 from xtts_rtc.errors import InvalidParameter, XttsRtcError
 
 MODEL_HZ = 22_050
-"""Rate of the audio a token stands for."""
+"""Rate of the clips that a model is conditioned with, and of the audio that a token of the published model stands for
+(`ModelInfo.token_hz` for a model's own)."""
 OUTPUT_HZ = 24_000
 """Rate of the vocoder's output."""
 TOKEN_SAMPLES = 1_024
-"""Samples at `MODEL_HZ` that one audio token stands for (46.4 ms)."""
+"""Samples that one audio token stands for: 46.4 ms of the published model."""
 FRAME_SAMPLES = 256
 """Samples at `OUTPUT_HZ` that one vocoder frame becomes."""
 TOKENS_PER_SECOND = MODEL_HZ / TOKEN_SAMPLES
+"""Of the published model."""
 MAX_UTTERANCE_CHARS = 100_000
 """Text that one `Speech` takes in all; about two hours of speech."""
 

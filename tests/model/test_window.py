@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xtts_rtc.model.window import CONTEXT_FRAMES, LatentWindow, final_frames
-from xtts_rtc.types import FRAME_SAMPLES, Float32
+from xtts_rtc.model.window import CONTEXT_FRAMES, LatentWindow, final_frames, scales
+from xtts_rtc.types import FRAME_SAMPLES, MODEL_HZ, OUTPUT_HZ, Float32
 
 DIM = 3
 
@@ -21,8 +21,8 @@ def vocoder(frames: Float32) -> Float32:
     )
 
 
-def run(latents: Float32, cuts: list[int], speed: float = 1.0) -> tuple[Float32, int]:
-    window, parts = LatentWindow(speed=speed), []
+def run(latents: Float32, cuts: list[int], speed: float = 1.0, token_hz: int = MODEL_HZ) -> tuple[Float32, int]:
+    window, parts = LatentWindow(speed=speed, token_hz=token_hz), []
     for index, latent in enumerate(latents):
         window.append(latent)
         is_end = index == len(latents) - 1
@@ -35,13 +35,14 @@ def run(latents: Float32, cuts: list[int], speed: float = 1.0) -> tuple[Float32,
     num=st.integers(1, 90),
     cuts=st.lists(st.integers(0, 89), max_size=12),
     speed=st.sampled_from([1.0, 1.0, 0.5, 0.8, 1.3, 2.0]),
+    token_hz=st.sampled_from([MODEL_HZ, MODEL_HZ, OUTPUT_HZ, 16_000]),
 )
-def test_any_cut_equals_the_full_decode(num: int, cuts: list[int], speed: float) -> None:
+def test_any_cut_equals_the_full_decode(num: int, cuts: list[int], speed: float, token_hz: int) -> None:
     latents = np.random.default_rng(num).normal(size=(num, DIM)).astype(np.float32)
     if int(num / speed) == 0:
         return
-    whole, _ = run(latents, [], speed)
-    pieces, _ = run(latents, cuts, speed)
+    whole, _ = run(latents, [], speed, token_hz)
+    pieces, _ = run(latents, cuts, speed, token_hz)
     assert pieces.shape == whole.shape
     np.testing.assert_allclose(pieces, whole, atol=1e-4)
 
@@ -58,20 +59,22 @@ def test_the_first_samples_need_four_latents_and_about_170_ms_are_held_back() ->
 
 
 def test_frames_of_a_finished_utterance_are_what_torch_makes_of_them() -> None:
-    assert [final_frames(n, is_end=True) for n in (1, 8, 20, 100)] == [4, 34, 87, 435]
+    assert [final_frames(n, scales(MODEL_HZ), is_end=True) for n in (1, 8, 20, 100)] == [4, 34, 87, 435]
+    assert [final_frames(n, scales(OUTPUT_HZ), is_end=True) for n in (1, 8, 20, 100)] == [4, 32, 80, 400]
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("token_hz", [MODEL_HZ, OUTPUT_HZ, 16_000])
 @pytest.mark.parametrize("num", [1, 2, 7, 83, 602])
-def test_interpolation_equals_torch(num: int) -> None:
+def test_interpolation_equals_torch(num: int, token_hz: int) -> None:
     torch = pytest.importorskip("torch")
     latents = np.random.default_rng(num).normal(size=(num, DIM)).astype(np.float32)
-    window = LatentWindow()
+    window = LatentWindow(token_hz=token_hz)
     for latent in latents:
         window.append(latent)
     piece = window.take(is_end=True)
     z = torch.from_numpy(latents.T[None].copy())
-    for scale in (4.0, 24000 / 22050):
+    for scale in (4.0, 24000 / token_hz)[: 1 if token_hz == 24000 else 2]:
         z = torch.nn.functional.interpolate(z, scale_factor=scale, mode="linear")
     assert piece is not None and piece.frames.shape == z[0].shape
     np.testing.assert_allclose(piece.frames, z[0].numpy(), atol=2e-6)

@@ -18,7 +18,7 @@ from xtts_rtc.bench.records import LengthCost, Ratio, Row, Shares
 from xtts_rtc.bench.session import NUM_TOKENS, SENTENCE, Call, Session
 from xtts_rtc.engine.worker import XttsBackend
 from xtts_rtc.model.interface import Runtime
-from xtts_rtc.types import TOKENS_PER_SECOND, Conditioning, Float32, SamplingParams
+from xtts_rtc.types import Conditioning, Float32, SamplingParams
 
 LONG_S = 20.0
 _STEPS = 24
@@ -125,7 +125,8 @@ def step_times_ms(runtime: Runtime, voice: Conditioning, batches: Iterable[int])
 
 def length_cost(session: Session, *, runs: int, long_s: float = LONG_S) -> LengthCost:
     """Time in the model for `long_s` of audio (or the model's longest) and for a quarter of it; same text."""
-    longest = min(round(long_s * TOKENS_PER_SECOND), session.runtime.info.max_audio_tokens)
+    info = session.runtime.info
+    longest = min(round(long_s * info.tokens_per_second), info.max_audio_tokens)
     text = " ".join([SENTENCE] * 3)
     sizes = {longest // 4: list[float](), longest // 4 * 4: list[float]()}
     with session.engine() as engine:
@@ -135,8 +136,8 @@ def length_cost(session: Session, *, runs: int, long_s: float = LONG_S) -> Lengt
     session.runtime.num_tokens = NUM_TOKENS
     (short, quick), (long, slow) = sizes.items()
     return LengthCost(
-        short_s=round(short / TOKENS_PER_SECOND, 2),
-        long_s=round(long / TOKENS_PER_SECOND, 2),
+        short_s=round(short / info.tokens_per_second, 2),
+        long_s=round(long / info.tokens_per_second, 2),
         ratio=round(statistics.median(slow) / statistics.median(quick), 3),
     )
 

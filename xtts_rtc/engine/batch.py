@@ -8,7 +8,6 @@ from collections.abc import Callable
 import numpy as np
 
 from xtts_rtc.engine.ramp import (
-    FRAMES_PER_TOKEN,
     LADDER,
     Costs,
     RunOnGuard,
@@ -62,7 +61,7 @@ class Batch:
         stream.decode = Decode(
             segment=segment,
             seen=new_history(info.num_audio_tokens, info.start_audio_token),
-            window=LatentWindow(speed=request.sampling.speed),
+            window=LatentWindow(speed=request.sampling.speed, token_hz=info.token_hz),
             guard=RunOnGuard(segment.spoken),
             cap_tokens=length_cap_tokens(
                 segment.spoken, request.language, speed=request.sampling.speed, limit=info.max_audio_tokens
@@ -118,7 +117,8 @@ class Batch:
         """Samples of the stream that became final, [S] at 24 kHz; none before the receptive field is full."""
         decode = stream.decode
         assert decode is not None and stream.voice is not None
-        window = decode.window.take(is_end=decode.is_stopped, max_frames=math.ceil(max_tokens * FRAMES_PER_TOKEN))
+        max_frames = math.ceil(max_tokens * self._costs.frames_per_token)
+        window = decode.window.take(is_end=decode.is_stopped, max_frames=max_frames)
         decode.num_vocoded += min(decode.num_waiting, max_tokens)
         if window is None:
             return np.zeros(0, np.float32)

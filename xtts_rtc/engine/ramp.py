@@ -17,7 +17,6 @@ LADDER = (3, 4, 5, 6, 7, 8, 10, 12, 15, 17, 23, 30)
 """Chunk sizes in tokens, those of whose windows a padded vocoder has the lengths (model/onnx/vocoder.py) among
 them; 30 tokens (1.4 s) cost 19 % in vocoder context, more gains little."""
 
-FRAMES_PER_TOKEN = OUTPUT_HZ / TOKENS_PER_SECOND / FRAME_SAMPLES
 _CONTEXT_FRAMES = 9.0  # what a window's context costs: all 26 frames in the first quarter of the work, 4 in the rest
 _HELD_BACK_S = 4_000 / OUTPUT_HZ  # lookahead of interpolation and vocoder, test_window
 _SAFETY = 0.7  # share of the audio in hand that making the next chunk may take
@@ -29,9 +28,14 @@ _SMOOTHING = 0.2
 class Costs:
     """Measured times in seconds, smoothed. Starts from what warm-up measured; 0 means not measured yet."""
 
+    tokens_per_second: float = TOKENS_PER_SECOND
     position_s: float = 0.0
     frame_s: float = 0.0
     step_s: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def frames_per_token(self) -> float:
+        return OUTPUT_HZ / self.tokens_per_second / FRAME_SAMPLES
 
     def saw_positions(self, positions: int, seconds: float) -> None:
         self.position_s = _smooth(self.position_s, max(1e-6, seconds - self.step(1)) / positions)
@@ -59,18 +63,18 @@ class Costs:
 
     def window(self, tokens: int) -> float:
         """Time of one vocoder call for `tokens` new latents."""
-        return (tokens * FRAMES_PER_TOKEN + _CONTEXT_FRAMES) * self.frame_s
+        return (tokens * self.frames_per_token + _CONTEXT_FRAMES) * self.frame_s
 
     def realtime_factor(self, tokens: int, num_streams: int) -> float:
         """Making time over playing time for chunks of `tokens`; over 1 there must be gaps."""
-        return self.chunk(tokens, num_streams) / (tokens / TOKENS_PER_SECOND)
+        return self.chunk(tokens, num_streams) / (tokens / self.tokens_per_second)
 
 
 def first_chunk_tokens(costs: Costs, num_streams: int) -> int:
     """Fewest tokens whose audio lasts until a second chunk that can be kept up is there."""
     follow = min(costs.chunk(n, num_streams) for n in _sustainable(costs, num_streams))
     for tokens in LADDER:
-        if tokens / TOKENS_PER_SECOND - _HELD_BACK_S >= follow / _SAFETY * 0.85:
+        if tokens / costs.tokens_per_second - _HELD_BACK_S >= follow / _SAFETY * 0.85:
             return tokens
     return LADDER[-1] if costs.realtime_factor(LADDER[-1], num_streams) < 1 else LADDER[4]
 
@@ -132,7 +136,6 @@ class RunOnGuard:
 
 
 __all__ = [
-    "FRAMES_PER_TOKEN",
     "LADDER",
     "Costs",
     "RunOnGuard",

@@ -71,7 +71,7 @@ class XttsBackend:
         self.voices = VoiceLoader(voices)
         self._clock = clock
         self._max_waiting = max_waiting
-        self._costs = Costs()
+        self._costs = Costs(runtime.info.tokens_per_second)
         self.metrics = metrics or Metrics()
         self._batch = Batch(runtime, frontend, self._costs, clock, self.metrics)
         self._runtime = runtime

@@ -76,7 +76,7 @@ def convert_loaded(
     speech: Speech | None = None,
 ) -> Manifest:
     """Convert a model that torch holds already (`LoadedModel` of model/torch/checkpoint.py); otherwise as `convert`."""
-    arguments = {"gpt_n_heads": loaded.xtts.gpt.heads}
+    arguments = {"gpt_n_heads": loaded.xtts.gpt.heads, "input_sample_rate": loaded.xtts.args.input_sample_rate}
     clip, texts = (None, ()) if speech is None else speech(loaded.vocab, loaded.pronunciation)
     config = {"model": "xtts", "model_args": arguments, "languages": list(loaded.languages)}
     source = Source(

@@ -13,8 +13,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from xtts_rtc.errors import CheckpointError
 from xtts_rtc.model.window import Window
-from xtts_rtc.types import Conditioning, Float32
+from xtts_rtc.types import MODEL_HZ, OUTPUT_HZ, TOKEN_SAMPLES, Conditioning, Float32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +24,7 @@ class ModelInfo:
 
     num_audio_tokens counts start and stop; max_audio_tokens is how many can be decoded in one segment
     (the learned positions allow no more), max_text_tokens how many ids a segment may have before it is
-    wrapped in start and stop.
+    wrapped in start and stop. token_hz is the rate of the `TOKEN_SAMPLES` that an audio token stands for.
     """
 
     num_layers: int
@@ -35,6 +36,21 @@ class ModelInfo:
     max_audio_tokens: int
     max_text_tokens: int
     num_prefix: int = 32
+    token_hz: int = MODEL_HZ
+
+    @property
+    def tokens_per_second(self) -> float:
+        return self.token_hz / TOKEN_SAMPLES
+
+
+def checked_token_hz(found: object) -> int:
+    """`input_sample_rate` of a config.json. Raises CheckpointError for what no window is made for."""
+    if isinstance(found, int) and OUTPUT_HZ // 2 <= found <= OUTPUT_HZ:
+        return found
+    raise CheckpointError(
+        f"config.json: model_args.input_sample_rate is {found!r}; here it has to be a whole number from"
+        f" {OUTPUT_HZ // 2} to {OUTPUT_HZ} ({MODEL_HZ} is the published one)"
+    )
 
 
 def never() -> bool:
@@ -105,4 +121,4 @@ class Runtime(Protocol):
         ...
 
 
-__all__ = ["ModelInfo", "Runtime", "never"]
+__all__ = ["ModelInfo", "Runtime", "checked_token_hz", "never"]

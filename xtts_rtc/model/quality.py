@@ -98,7 +98,7 @@ def trace(
             all_logits.append(row_logits[0].copy())
     runtime.release(0)
     stack = np.stack(latents)
-    frames = _frames(stack) if truth is None else truth.frames
+    frames = _frames(stack, info.token_hz) if truth is None else truth.frames
     return Trace(stack, np.stack(all_logits), tuple(chosen), frames, runtime.decode(Window.whole(frames), voice))
 
 
@@ -138,8 +138,8 @@ def snr_db(truth: Float32, found: Float32) -> float:
     return min(MAX_SNR_DB, float(10 * np.log10(signal / noise))) if signal else -MAX_SNR_DB
 
 
-def _frames(latents: Float32) -> Float32:
-    window = LatentWindow()
+def _frames(latents: Float32, token_hz: int) -> Float32:
+    window = LatentWindow(token_hz=token_hz)
     for latent in latents:
         window.append(latent)
     whole = window.take(is_end=True)

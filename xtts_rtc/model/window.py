@@ -1,6 +1,6 @@
 """Which latents make which samples: the arithmetic of an exact streaming vocoder.
 
-Latents become vocoder frames by linear interpolation (x `1/speed` if not 1, x4, x24000/22050), frames become
+Latents become vocoder frames by linear interpolation (x `1/speed` if not 1, x4, x24000/`token_hz`), frames become
 256 samples each. A frame is final once no later latent can change it, and a sample is final once the
 vocoder's receptive field (`CONTEXT_FRAMES` on both sides) holds final frames only. Decoding the window
 ``[start - CONTEXT_FRAMES, stop + CONTEXT_FRAMES)`` then equals decoding the whole utterance.
@@ -23,7 +23,7 @@ REST_CONTEXT_FRAMES = 2
 """That of all behind its first upsampling stage: 1.8 frames (kernels of 11, dilations 1, 3 and 5, and at least 64
 values a frame). Three quarters of the work are there."""
 
-_UP = (TOKEN_SAMPLES / FRAME_SAMPLES, OUTPUT_HZ / MODEL_HZ)
+_FRAMES = TOKEN_SAMPLES / FRAME_SAMPLES
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +69,9 @@ class LatentWindow:
     Latents that no later window needs are dropped, so memory and cost stay linear in the length.
     """
 
-    def __init__(self, *, speed: float = 1.0) -> None:
+    def __init__(self, *, speed: float = 1.0, token_hz: int = MODEL_HZ) -> None:
         stretch = () if speed == 1.0 else (1.0 / speed,)
-        self._scales = (*stretch, *_UP)
+        self._scales = (*stretch, *scales(token_hz))
         self._latents: list[Float32] = []
         self._first = 0  # index of _latents[0]
         self._done = 0  # frames already handed out
@@ -142,11 +142,17 @@ class LatentWindow:
             self._first += drop
 
 
-def final_frames(num_latents: int, scales: tuple[float, ...] = _UP, *, is_end: bool) -> int:
-    """How many vocoder frames `num_latents` latents fix; all of them once the utterance has ended."""
+def scales(token_hz: int) -> tuple[float, ...]:
+    """How many times longer each interpolation makes its input; a model of 24 kHz needs one only."""
+    return (_FRAMES,) if token_hz == OUTPUT_HZ else (_FRAMES, OUTPUT_HZ / token_hz)
+
+
+def final_frames(num_latents: int, steps: tuple[float, ...], *, is_end: bool) -> int:
+    """How many vocoder frames `num_latents` latents fix, stretched by `steps`; all of them once the utterance has
+    ended."""
     length = num_latents
     final = num_latents
-    for scale in scales:
+    for scale in steps:
         size, length = length, int(length * scale)
         if is_end:
             final = length
@@ -158,7 +164,7 @@ def final_frames(num_latents: int, scales: tuple[float, ...] = _UP, *, is_end: b
 
 
 def _source(index: np.ndarray, scale: float, size: int) -> tuple[np.ndarray, np.ndarray, Float32]:
-    if scale == _UP[-1] and int(size * scale) == size:  # torch copies when the sizes agree: 1 or 2 latents in all
+    if int(size * scale) == size:  # torch copies when the sizes agree: 1 or 2 latents in all
         return index, index, np.zeros(index.size, np.float32)
     # One rounding, as the fused multiply-add that torch's kernel compiles to; two would be off by 4e-5 at 20 s.
     exact = float(np.float32(1.0 / scale)) * (index + 0.5) - 0.5
@@ -170,4 +176,4 @@ def _source(index: np.ndarray, scale: float, size: int) -> tuple[np.ndarray, np.
     return np.minimum(lower, size - 1), upper, weight
 
 
-__all__ = ["CONTEXT_FRAMES", "REST_CONTEXT_FRAMES", "LatentWindow", "Window", "final_frames"]
+__all__ = ["CONTEXT_FRAMES", "REST_CONTEXT_FRAMES", "LatentWindow", "Window", "final_frames", "scales"]

@@ -19,8 +19,13 @@ from safetensors.torch import load_file, save_file  # noqa: E402
 
 from xtts_rtc.errors import CheckpointError  # noqa: E402
 from xtts_rtc.model.convert import convert  # noqa: E402
+from xtts_rtc.model.onnx.runtime import OnnxRuntime  # noqa: E402
 from xtts_rtc.model.torch import random_model  # noqa: E402
 from xtts_rtc.model.torch.checkpoint import LoadedModel, load_model  # noqa: E402
+from xtts_rtc.model.torch.runtime import TorchRuntime  # noqa: E402
+from xtts_rtc.model.window import LatentWindow  # noqa: E402
+from xtts_rtc.reference import StockXtts  # noqa: E402
+from xtts_rtc.types import Conditioning  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -156,6 +161,7 @@ def test_weights_that_lack_a_layer_are_refused(folder: Path) -> None:
     "change",
     [
         {"gpt_n_heads": 7},
+        {"input_sample_rate": 44_100},
         {"gpt_start_audio_token": 8192, "gpt_stop_audio_token": 8193, "gpt_num_audio_tokens": 8194},
     ],
 )
@@ -164,6 +170,28 @@ def test_the_config_of_another_model_is_refused(folder: Path, change: dict[str, 
     config["model_args"] |= change
     (folder / "config.json").write_text(json.dumps(config))
     assert all("config.json" in message for message in refused(folder))
+
+
+@pytest.mark.parametrize("token_hz", [16_000, 24_000])
+def test_tokens_of_another_rate_are_stretched_as_coqui_stretches_them(folder: Path, token_hz: int) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config["model_args"]["input_sample_rate"] = token_hz
+    (folder / "config.json").write_text(json.dumps(config))
+    loaded = load_model(folder)
+    latents = np.random.default_rng(0).normal(size=(40, 64)).astype(np.float32)
+    voice = Conditioning("v", np.zeros((32, 64), np.float32), np.full(512, 512**-0.5, np.float32))
+    wanted = StockXtts(loaded.xtts).decode(latents, voice)
+    assert wanted.size == int(40 * 4 * 24_000 / token_hz) * 256
+    convert(folder, folder / "bundle", precision="fp32")
+    graphs = OnnxRuntime(folder / "bundle", num_slots=1, num_threads=1, vocoder="onnxruntime-fp32")
+    for runtime in (TorchRuntime(loaded.xtts, num_slots=1), graphs):
+        assert runtime.info.token_hz == token_hz
+        window = LatentWindow(token_hz=token_hz)
+        for latent in latents:
+            window.append(latent)
+        piece = window.take(is_end=True)
+        assert piece is not None
+        np.testing.assert_allclose(runtime.decode(piece, voice), wanted, atol=1e-5)
 
 
 def test_the_config_of_other_sizes_is_refused(folder: Path) -> None:

@@ -63,7 +63,7 @@ class OnnxRuntime:
         voice, info = Conditioning("trial", latents, embedding), self.info
         num_ids = self.bundle.tables().text_embedding.shape[0]
         latent, logits = self.prefill(0, voice, rng.integers(3, num_ids - 1, 24))
-        window, seen = LatentWindow(), new_history(info.num_audio_tokens, info.start_audio_token)
+        window, seen = LatentWindow(token_hz=info.token_hz), new_history(info.num_audio_tokens, info.start_audio_token)
         while True:
             window.append(latent)
             if window.num_latents * 4 >= TRIAL_FRAMES:

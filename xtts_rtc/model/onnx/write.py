@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xtts_rtc.errors import CheckpointError, ConfigError
-from xtts_rtc.model.interface import ModelInfo
+from xtts_rtc.model.interface import ModelInfo, checked_token_hz
 from xtts_rtc.model.onnx import gate
 from xtts_rtc.model.onnx.bundle import (
     MANIFEST,
@@ -38,7 +38,7 @@ from xtts_rtc.model.onnx.gpt_graph import OPERATORS, count_layers, write_gpt
 from xtts_rtc.model.onnx.speaker_graph import write_speaker_encoder
 from xtts_rtc.model.onnx.tables import build_tables, conditioning_key
 from xtts_rtc.model.onnx.vocoder_graph import write_vocoder
-from xtts_rtc.types import LANGUAGES, Conditioning, Float32
+from xtts_rtc.types import LANGUAGES, MODEL_HZ, Conditioning, Float32
 
 PRECISIONS = ("int8", *OPERATORS)
 """int8: the first of int8-static, int8-row and int8-block that passes the gate on these weights, else the best; with
@@ -199,6 +199,7 @@ def _describe(weights: _Checked, source: Source, precision: str) -> Manifest:
         max_audio_tokens=weights["gpt.mel_pos_embedding.emb.weight"].shape[0] - 6,
         max_text_tokens=weights["gpt.text_pos_embedding.emb.weight"].shape[0] - 3,
         num_prefix=weights["gpt.conditioning_perceiver.latents"].shape[0],
+        token_hz=checked_token_hz(arguments.get("input_sample_rate", MODEL_HZ)),
     )
     _check_ids(info, max(ids.values()) + 1, weights["gpt.text_embedding.weight"].shape[0])
     defaults = SamplingDefaults()

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from xtts_rtc.errors import CheckpointError
+from xtts_rtc.model.interface import checked_token_hz
 from xtts_rtc.model.torch import random_model
 from xtts_rtc.types import Conditioning
 
@@ -102,6 +103,7 @@ def load_model(model: str | Path, *, device: str = "cpu") -> LoadedModel:
 
 def _built(folder: Path, config: Any, vocab: str, width: int) -> Any:
     """`_build` for files that may be of anything."""
+    checked_token_hz(config.model_args.input_sample_rate)
     try:
         return _build(config, vocab, width)
     except Exception as error:  # coqui-tts, transformers and tokenizers raise what they like, Exception included

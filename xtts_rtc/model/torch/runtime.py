@@ -21,8 +21,9 @@ CONDITION_S = 30
 CONDITION_CHUNK_S = 4
 
 
-def model_info(gpt: Any) -> ModelInfo:
-    """The sizes of a `TTS.tts.layers.xtts.gpt.GPT`."""
+def model_info(xtts: Any) -> ModelInfo:
+    """The sizes of a `TTS.tts.models.xtts.Xtts`."""
+    gpt = xtts.gpt
     return ModelInfo(
         num_layers=gpt.layers,
         num_heads=gpt.heads,
@@ -32,6 +33,7 @@ def model_info(gpt: Any) -> ModelInfo:
         stop_audio_token=gpt.stop_audio_token,
         max_audio_tokens=gpt.max_gen_mel_tokens,
         max_text_tokens=gpt.max_text_tokens - 3,  # coqui-tts asserts fewer ids than gpt_max_text_tokens
+        token_hz=xtts.args.input_sample_rate,
     )
 
 
@@ -50,7 +52,7 @@ class TorchSteps:
 
     def __init__(self, xtts: Any, gpt: TorchGpt | BatchedGpt, *, num_slots: int) -> None:
         self._xtts, self._gpt = xtts, gpt
-        self._info, self._num_slots = model_info(xtts.gpt), num_slots
+        self._info, self._num_slots = model_info(xtts), num_slots
 
     @property
     def info(self) -> ModelInfo:
