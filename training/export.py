@@ -23,7 +23,7 @@ from training import speakers, state
 from training.config import Config, load
 from training.gpt import checkpoint as gpt_checkpoint
 from training.latents import averaged
-from training.network import xtts_config
+from training.network import STOP, xtts_config
 from training.speaker import checkpoint as speaker_checkpoint
 from training.teacher import HZ, Array, Teacher
 from training.vocoder import PHASES, fold
@@ -35,6 +35,9 @@ ORIGIN = (
     " made from it. No person was recorded. English only. How words are read comes from the lexicon of misaki"
     " (Apache-2.0, hexgrad), which hibari-tts brings."
 )
+_STOP_LATER = 2.5
+"""Off the stop's logit. A stop one token early clips the release of a last plosive, which 1 of 500 everyday utterances
+had; with this none had, and none ran on."""
 CLIP = (
     "Good morning, and thank you for calling.",
     "I am happy to help you today, so please tell me what you need.",
@@ -52,6 +55,8 @@ def assemble(config: Config) -> Any:
     fitted = state.read(speaker_checkpoint(config))
     assert fitted is not None
     xtts.hifigan_decoder.speaker_encoder.load_state_dict(fitted["encoder"])
+    with torch.no_grad():
+        xtts.gpt.mel_head.bias[STOP] -= _STOP_LATER
     return xtts
 
 

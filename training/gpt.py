@@ -29,6 +29,7 @@ NUM_PHONES = 180  # ids of the teacher's alphabet
 WEIGHTS = {"code": 1.0, "text": 0.02, "next": 2.0, "now": 5.0, "f0": 3.0, "phone": 0.3, "place": 0.1, "seed": 1.0}
 NUM_SEEDS = 16
 _NEIGHBOURS = 8
+_HEAD_BATCHES, _HEAD_STEPS = 40, 600
 _LISTENING = 0.2  # of the learning rate, for what makes a clip a prefix: at all of it, its values grew past float32
 
 
@@ -69,18 +70,26 @@ class Student(nn.Module):
         latents, scores = self(batch, inputs, prefix)
         num_text = batch.text.shape[1]
         spoken = latents[:, num_text:]
-        is_code = torch.arange(batch.codes.shape[1], device=self.device) < batch.lengths[:, None]
+        is_code = self._is_code(batch)
         logits = self.gpt.mel_head(spoken)[is_code].float()
         found = {"code": F.cross_entropy(logits, batch.codes[is_code])}
         is_text = torch.arange(1, num_text, device=self.device) < batch.text_lengths[:, None]
         guesses = self.gpt.text_head(latents[:, : num_text - 1])[is_text].float()
         found["text"] = F.cross_entropy(guesses, batch.text[:, 1:][is_text])
-        found |= self._sound_losses(batch, self.heads(spoken).float())
-        seeds = self.seeds[: spoken.shape[1]].to(self.device).expand(len(spoken), -1, -1)
-        found["seed"] = F.mse_loss(self.seed_head(spoken).float()[is_code], seeds[is_code])
+        found |= self.latent_losses(batch, spoken)
         found["place"] = _place_loss(batch, scores, num_text, is_code)
         found["right"] = (logits.argmax(-1) == batch.codes[is_code]).float().mean()
         return found
+
+    def latent_losses(self, batch: Batch, spoken: Tensor) -> dict[str, Tensor]:
+        """What the temporary heads make of the latents [B, M, D] of codes."""
+        is_code = self._is_code(batch)
+        seeds = self.seeds[: spoken.shape[1]].to(self.device).expand(len(spoken), -1, -1)
+        found = {"seed": F.mse_loss(self.seed_head(spoken).float()[is_code], seeds[is_code])}
+        return found | self._sound_losses(batch, self.heads(spoken).float())
+
+    def _is_code(self, batch: Batch) -> Tensor:
+        return torch.arange(batch.codes.shape[1], device=self.device) < batch.lengths[:, None]
 
     def _sound_losses(self, batch: Batch, guesses: Tensor) -> dict[str, Tensor]:
         width, phones = self.width, 2 * NUM_PHONES
@@ -223,6 +232,24 @@ class Training:
         self.step += 1
         return {name: float(value.detach()) for name, value in found.items()}
 
+    def fit_heads(self, corpus: Corpus) -> None:
+        """Let the temporary heads learn what an earlier model's latents say, before they may change those."""
+        student, settings, kept = self.student, self.config.gpt, list[tuple[Batch, Tensor]]()
+        for rows in corpus.order(self.rng, settings.groups, settings.group_size)[:_HEAD_BATCHES]:
+            batch = corpus.batch(rows, settings.groups)
+            prefixes, moved = self.prefixes(batch, corpus, self.rng), batch.to(self.config.device)
+            with torch.no_grad(), torch.autocast(self.config.device, torch.bfloat16):
+                latents, _ = student(moved, moved.inputs, prefixes)
+            kept.append((moved, latents[:, batch.text.shape[1] :].float()))
+        parameters = [*student.heads.parameters(), *student.seed_head.parameters()]
+        optimizer = torch.optim.Adam(parameters, lr=3e-3)
+        for step in tqdm(range(_HEAD_STEPS), desc="heads", mininterval=10):
+            optimizer.param_groups[0]["lr"] = 3e-3 * (1 - step / _HEAD_STEPS)
+            found = student.latent_losses(*kept[step % len(kept)])
+            optimizer.zero_grad(set_to_none=True)
+            torch.stack([WEIGHTS[name] * value for name, value in found.items()]).sum().backward()
+            optimizer.step()
+
     @torch.no_grad()
     def judge(self, corpus: Corpus) -> dict[str, float]:
         """Losses on speech that is never trained on."""
@@ -251,6 +278,8 @@ def train(config: Config) -> None:
             if training.shards != shards_there(config):
                 training.shards = shards_there(config)
                 corpus = Corpus.read(config, training.shards)
+            if config.warm_start is not None and training.step == 0:
+                training.fit_heads(corpus)
             training.pending = corpus.order(training.rng, settings.groups, settings.group_size)
         rows = training.pending.pop()
         if line := curves.add(training.step + 1, training.update(corpus.batch(rows, settings.groups), corpus)):

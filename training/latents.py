@@ -61,7 +61,10 @@ def folder(config: Config) -> Path:
 
 
 def newest(config: Config) -> Latents | None:
-    return read(max(folder(config).glob("*.pt"), default=None))
+    """Of the GPT that is there: what another run left of later steps is passed over."""
+    kept = state.read(gpt_checkpoint(config))
+    own = [path for path in folder(config).glob("*.pt") if kept is not None and int(path.stem) <= kept["step"]]
+    return read(max(own, default=None))
 
 
 def of_step(config: Config, step: int) -> Latents | None:

@@ -34,11 +34,15 @@ def checkpoint(config: Config) -> Path:
 
 
 def fit(config: Config) -> None:
-    """Solve for the last layer; nothing to do when that was done."""
+    """Solve for the last layer, or keep an earlier model's encoder, which its vocoder knows; nothing to do when that
+    was done."""
     if checkpoint(config).is_file():
         return
     torch.set_num_threads(config.threads)
     encoder = build(config).hifigan_decoder.speaker_encoder
+    if config.warm_start is not None:
+        state.save(checkpoint(config), {"encoder": encoder.state_dict()})
+        return
     corpus = Corpus.read(config, held_out_shards(config) + shards_there(config))
     rng, seconds = np.random.default_rng(0), config.speaker.clip_s
     _coarsen(encoder)

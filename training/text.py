@@ -49,11 +49,11 @@ class Writer:
         """The next one."""
         while True:
             draw = self._random.random()
-            if draw < 0.36:
+            if draw < 0.27:
                 text = self._fill("{sentence}")
-            elif draw < 0.50:
+            elif draw < 0.52:
                 text = self._long()
-            elif draw < 0.60:
+            elif draw < 0.58:
                 text = self._salad(self._words)
             else:
                 text = self._salad(self._rare, self._proper)

@@ -16,6 +16,7 @@ pytest.importorskip("TTS")
 
 from training import codes, config, gpt, latents, network, recall, sound, speaker, state, vocoder
 from training.config import Config, Phase
+from training.corpus import Corpus, shards_there
 from training.speakers import Speaker
 from xtts_rtc.engine.conversion import EMBEDDED
 from xtts_rtc.text.tokenizer import TextFrontend
@@ -176,6 +177,38 @@ def test_a_vocoder_without_a_first_phase_begins_with_the_earlier_models(trained:
     for name in kept_as_they_are:
         torch.testing.assert_close(kept["weights"][name], earlier[name])
     assert kept["weights"]["conv_pre.weight"].shape == earlier["conv_pre.weight"].shape
+
+
+def test_latents_of_a_later_step_are_of_another_run(trained: Config, tmp_path: Path) -> None:
+    own = dataclasses.replace(trained, folder=tmp_path)
+    shutil.copyfile(gpt.checkpoint(trained), gpt.checkpoint(own))
+    latents.folder(own).mkdir()
+    for step in (1, 2, 3):
+        shutil.copyfile(latents.folder(trained) / "0000002.pt", latents.folder(own) / f"{step:07d}.pt")
+        kept = state.read(latents.folder(own) / f"{step:07d}.pt")
+        assert kept is not None
+        state.save(latents.folder(own) / f"{step:07d}.pt", {**kept, "step": step})
+    found = latents.newest(own)
+    assert found is not None
+    assert found.step == 2
+
+
+def test_a_warm_start_begins_with_heads_that_know_the_latents(
+    spoken: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpt, "_HEAD_STEPS", 200)
+    own = dataclasses.replace(spoken, warm_start=EMBEDDED, sizes=config.load().sizes, folder=tmp_path / "heads")
+    shutil.copytree(spoken.folder, own.folder, ignore=shutil.ignore_patterns("gpt.pt"))
+    training = gpt.Training(own)
+    corpus = Corpus.read(own, shards_there(own))
+    before = training.judge(corpus)
+    trunk = {name: value.clone() for name, value in training.student.gpt.state_dict().items()}
+    training.fit_heads(corpus)
+    after = training.judge(corpus)
+    assert after["now"] < 0.7 * before["now"]
+    assert after["seed"] < 0.7 * before["seed"]
+    for name, value in training.student.gpt.state_dict().items():
+        torch.testing.assert_close(value, trunk[name], rtol=0, atol=0)
 
 
 def test_what_is_exported_loads_and_speaks(trained: Config, tmp_path: Path) -> None:
