@@ -13,10 +13,12 @@ demo: $(if $(wildcard .venv/.done),.venv/.done,.venv/.demo)
 test: .venv/.done $(LIVEKIT) browser
 	$(BIN)/pytest -m "not weights and not gpu" $(ARGS)
 
-browser:  # Chromium or Chrome, and Node for the page's modules: taken as they are, else from Debian's packages
-	@{ command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null && command -v node >/dev/null || \
-	{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -qq chromium nodejs >/dev/null; } || \
-	{ echo "make test needs Chromium and Node: apt-get install chromium nodejs, or run it as root" >&2; exit 1; }
+browser:  # Chromium or Chrome, Node for the page's modules, FFmpeg: taken as they are, else from Debian's packages
+	@{ command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null && command -v node >/dev/null && \
+	command -v ffprobe >/dev/null || \
+	{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+	apt-get install -qq chromium nodejs ffmpeg >/dev/null; } || \
+	{ echo "make test needs Chromium, Node and FFmpeg: apt-get install chromium nodejs ffmpeg, or run it as root" >&2; exit 1; }
 
 setup: .venv/.done
 
