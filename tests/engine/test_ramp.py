@@ -49,6 +49,7 @@ def test_the_length_cap_lets_slow_speech_through_and_stops_run_ons() -> None:
     text = "How can I help you today?"
     cap = length_cap_tokens(text, "en", speed=1.0, limit=602)
     assert 2 * len(text) / 12 * TOKENS_PER_SECOND < cap < 10 * TOKENS_PER_SECOND
+    assert length_cap_tokens(text, "en", speed=1.0, limit=602, tokens_per_second=2 * TOKENS_PER_SECOND) >= 2 * cap - 1
     assert length_cap_tokens("x" * 5000, "en", speed=1.0, limit=602) == 602
     assert length_cap_tokens("1999", "en", speed=1.0, limit=602) > length_cap_tokens("abcd", "en", speed=1.0, limit=602)
 

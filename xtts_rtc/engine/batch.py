@@ -64,7 +64,11 @@ class Batch:
             window=LatentWindow(speed=request.sampling.speed, token_hz=info.token_hz),
             guard=RunOnGuard(segment.spoken),
             cap_tokens=length_cap_tokens(
-                segment.spoken, request.language, speed=request.sampling.speed, limit=info.max_audio_tokens
+                segment.spoken,
+                request.language,
+                speed=request.sampling.speed,
+                limit=info.max_audio_tokens,
+                tokens_per_second=info.tokens_per_second,
             ),
             chunk_tokens=self._chunk_tokens(stream, num_streams, now),
             num_unfilled=num_unfilled,

@@ -98,7 +98,9 @@ def _smooth(old: float, new: float) -> float:
 _SLOW_S_PER_CHAR = {"zh": 0.75, "ja": 0.6, "ko": 0.5, "hi": 0.3, "ar": 0.3}
 
 
-def length_cap_tokens(spoken: str, language: str, *, speed: float, limit: int) -> int:
+def length_cap_tokens(
+    spoken: str, language: str, *, speed: float, limit: int, tokens_per_second: float = TOKENS_PER_SECOND
+) -> int:
     """Tokens after which a segment is cut off: twice the slowest speech of that text, and 2 s.
 
     Latin scripts are spoken at 12-18 characters a second; 0.2 s a character is far below that.
@@ -106,7 +108,7 @@ def length_cap_tokens(spoken: str, language: str, *, speed: float, limit: int) -
     per_char = _SLOW_S_PER_CHAR.get(language.split("-")[0], 0.2)
     digits = sum(c.isdigit() for c in spoken)  # read out as words
     seconds = 2.0 + per_char * (len(spoken) + 8 * digits)
-    return min(limit, math.ceil(seconds * TOKENS_PER_SECOND * max(1.0, speed)))
+    return min(limit, math.ceil(seconds * tokens_per_second * max(1.0, speed)))
 
 
 class RunOnGuard:
