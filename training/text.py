@@ -45,12 +45,16 @@ class Writer:
             "rare": lambda: self._pick(self._rare), "proper": lambda: self._pick(self._proper),
         }  # fmt: skip
 
+    def everyday(self) -> str:
+        """What an agent might say, so that a tagger can make something of it; it may be one of the forbidden."""
+        return self._fill("{sentence}")
+
     def sentence(self) -> str:
         """The next one."""
         while True:
             draw = self._random.random()
             if draw < 0.27:
-                text = self._fill("{sentence}")
+                text = self.everyday()
             elif draw < 0.52:
                 text = self._long()
             elif draw < 0.58:

@@ -37,6 +37,25 @@ def test_a_rule_of_more_context_says_something_else(rules: dict[str, str]) -> No
     assert all(rules.get(key) != "k" for key in rules if len(key) == 2 and key[0] == "c")
 
 
+@pytest.mark.parametrize(
+    ("phones", "phonemes"),
+    [
+        ("L IY1 AH0 P OW2 L D", "lˈiəpˌOld"),
+        ("AY0 V AH1 S T ER0", "Ivˈʌstəɹ"),
+        ("P IY1 T ER0", "pˈiTəɹ"),
+        ("F ER1 R IY0", "fˈɜɹi"),
+    ],
+)
+def test_the_cmu_dictionary_in_the_teachers_alphabet(phones: str, phonemes: str) -> None:
+    assert reading.from_arpabet(phones.split()) == phonemes
+    assert reading.theirs(reading.ours(phonemes)) == phonemes
+
+
+@pytest.mark.parametrize(("word", "phonemes"), [("convert", "kənvˈɜɹt"), ("content", "kˈɑntɛnt"), ("that", None)])
+def test_a_word_of_two_readings_has_its_usual_one(word: str, phonemes: str | None) -> None:
+    assert reading._usual(word) == phonemes
+
+
 def test_every_phoneme_is_one_token_and_lower_case() -> None:
     alphabet = sorted(set(ALIKE) | VOWELS | set("ˈˌbdfhklmnpstvwz"))
     tokenizer = Tokenizer.from_str(reading.vocabulary(alphabet))
