@@ -103,7 +103,7 @@ It is **not** the published XTTS v2 and does not have its quality.
 
 - Licence: {notes["licence"]}.
 - Origin: {notes["origin"]}
-- English only; a synthetic voice. Segments of up to {notes["max_segment_tokens"]} sounds, about 9 s.
+- English only; a synthetic voice. Segments of up to {notes["max_segment_tokens"]} sounds, about 12 s.
 - It reads phonemes (`pronunciation.xz`), not letters; a word that is in no list goes by rules learnt from the list.
 {flat}- Voices: {", ".join(config.sound.shipped)}, and whatever a clip says about the size of the vocal tract.
 - Made by `training/` of the repository, whose README says how and why.
@@ -131,7 +131,7 @@ def export(config: Config, folder: Path, reports: list[dict[str, Any]] | None = 
         shutil.copyfile(path, folder / path.name)
     notes = {
         "name": "embedded", "licence": LICENCE, "origin": ORIGIN, "max_segment_tokens": config.sizes.max_segment_tokens,
-        "max_segment_tokens_why": "measured: the ends of longer ones get unclear, and halves of them do not",
+        "max_segment_tokens_why": "longer ones were not measured: about 12 s",
         "figures": reports or [],
     }  # fmt: skip
     (folder / "manifest.json").write_text(json.dumps(notes, indent=2) + "\n", encoding="utf-8")

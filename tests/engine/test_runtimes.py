@@ -56,7 +56,7 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
 def test_the_embedded_model_loads_on_both_backends_and_is_converted_once(backend: str, tmp_path: Path) -> None:
     choice = ModelChoice(device="cpu", backend=backend)
     loaded = load(choice, tmp_path)
-    assert (loaded.backend, loaded.frontend.languages, loaded.max_segment_tokens) == (backend, ("en",), 170)
+    assert (loaded.backend, loaded.frontend.languages, loaded.max_segment_tokens) == (backend, ("en",), 225)
     with pytest.raises(UnknownLanguage):
         loaded.segmenter("de")
     steps: list[str] = []

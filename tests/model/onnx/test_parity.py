@@ -154,7 +154,7 @@ def test_embedded_checkpoint_as_int8_stays_close(tmp_path: Path) -> None:
     assert manifest.quality.latent_cosine_mean >= 0.999
     assert manifest.quality.logit_kl_max < 0.05
     assert manifest.licence == "Apache-2.0"
-    assert manifest.max_segment_tokens == 170
+    assert manifest.max_segment_tokens == 225
     runtime = OnnxRuntime(tmp_path / "bundle", num_slots=1)
     truth = OnnxRuntime(open_bundle(tmp_path / "bundle"), num_slots=1, vocoder="onnxruntime-fp32")
     assert all(trial.snr_db >= 40 for trial in runtime.vocoder_trials[:1])
