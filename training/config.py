@@ -79,6 +79,7 @@ class Vocoder:
     latents: Phase
     adversarial: Phase
     latent_shards: int
+    default_share: float
 
 
 @dataclass(frozen=True, slots=True)

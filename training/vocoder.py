@@ -27,7 +27,7 @@ from training.corpus import TOKEN, Corpus, excerpt, shards_there
 from training.latents import Latents
 from training.network import build
 from training.residual import convolve, residual
-from training.teacher import PERIOD
+from training.teacher import PERIOD, Array
 from training.waveform import (
     Discriminators,
     coherence_loss,
@@ -106,8 +106,7 @@ class Windows:
         shards = shards_there(config) if self.latents is None else self.latents.shards
         self.corpus = Corpus.read(config, shards)
         self.speakers = speaker.embeddings(config, self.corpus)
-        lengths = np.array([len(codes) for codes in self.corpus.codes], float)
-        self._share = lengths / lengths.sum()
+        self._share = shares(self.corpus, config.vocoder.default_share)
         self.inputs = self.source(0).shape[1]
         self.frames = int(int(self.window * 4) * 24000 / 22050)
 
@@ -145,6 +144,16 @@ class Windows:
             return self.latents.of(row).float()
         features = stage.features_of(self.corpus, row)
         return torch.cat([features[:1], features])
+
+
+def shares(corpus: Corpus, default_share: float) -> Array:
+    """How often a window is of each utterance [N]: by its length, those of the default voice so often in all."""
+    lengths = np.array([len(codes) for codes in corpus.codes], float)
+    is_default = np.array([corpus.speakers[owner][0] == "default" for owner in corpus.speaker_of])
+    if is_default.all() or not is_default.any():
+        return lengths / lengths.sum()
+    wanted = np.where(is_default, default_share, 1 - default_share)
+    return wanted * lengths / np.where(is_default, lengths[is_default].sum(), lengths[~is_default].sum())
 
 
 def start(config: Config, phase: str, windows: Windows) -> dict[str, Tensor]:
