@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
@@ -27,7 +28,7 @@ from training.corpus import TOKEN, Corpus, excerpt, shards_there
 from training.latents import Latents
 from training.network import build
 from training.residual import convolve, residual
-from training.teacher import PERIOD, Array
+from training.teacher import PERIOD
 from training.waveform import (
     Discriminators,
     coherence_loss,
@@ -146,7 +147,7 @@ class Windows:
         return torch.cat([features[:1], features])
 
 
-def shares(corpus: Corpus, default_share: float) -> Array:
+def shares(corpus: Corpus, default_share: float) -> NDArray[np.float64]:
     """How often a window is of each utterance [N]: by its length, those of the default voice so often in all."""
     lengths = np.array([len(codes) for codes in corpus.codes], float)
     is_default = np.array([corpus.speakers[owner][0] == "default" for owner in corpus.speaker_of])
