@@ -67,7 +67,9 @@ def make_reading(config: Config) -> None:
 
 
 def read(config: Config) -> Pronunciation:
-    """What was made."""
+    """What was made; FileNotFoundError before."""
+    if not config.pronunciation.is_file():
+        raise FileNotFoundError(f"no readings in {config.folder}: python -m training.reading comes first")
     return Pronunciation.read(config.pronunciation.read_bytes())
 
 

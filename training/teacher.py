@@ -74,13 +74,13 @@ class _Piece:
 
 
 class Teacher:
-    """Raises ValueError from `speak` for a text that cannot be aligned with what the model reads."""
+    """Reads by what `training.reading` made. Raises ValueError from `speak` for a text that cannot be aligned with it."""
 
     def __init__(self, config: Config) -> None:
         from hibari import Hibari
         from hibari.g2p import G2P
 
-        self._tokenizer, self._pronounce = Tokenizer.from_file(str(config.vocabulary)), reading.read(config)
+        self._pronounce, self._tokenizer = reading.read(config), Tokenizer.from_file(str(config.vocabulary))
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "hibari.onnx"
             _write_graph_with_durations(path)

@@ -1,9 +1,9 @@
 """Does the clip matter? Utterances of each shipped voice are given to the clip they sound most like, and a speaker
 that training never saw is asked for.
 
-    python -m training.voices FOLDER [--utterances 20] [--out voices.json]
+    python -m training.voices MODEL [--utterances 20] [--out voices.json]
 
-FOLDER is an exported checkpoint with default.wav and speakers/.
+MODEL is what `XTTS_MODEL` takes (embedded, a folder). The teacher says the clips, by the readings of `training.reading`.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ def compare(voices: dict[str, Speak], clips: dict[str, Array], num: int, shipped
         }
     return {
         "assigned_right": float(np.mean(right)),
+        "assigned_right_of": {name: float(found.mean()) for name, found in zip(shipped, right, strict=True)},
         "strangers": moved,
         "mean_cosines": {
             name: dict(zip(order, np.round(c.mean(0), 3).tolist(), strict=True)) for name, c in cosines.items()

@@ -67,6 +67,11 @@ def trained(spoken: Config) -> Config:
     return spoken
 
 
+def test_speech_before_its_readings_says_what_comes_first(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="training.reading comes first"):
+        sound.Teacher(dataclasses.replace(config.load(), folder=tmp_path))
+
+
 def test_what_is_read_is_what_is_spoken(spoken: Config) -> None:
     teacher, speaker = sound.Teacher(spoken), Speaker("default", 1.0, 1.0, 1.0)
     said = teacher.speak("Please call Ms. Ng at 7:30.", speaker, 1)
