@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -38,16 +39,6 @@ def llm_port() -> int:
     return free_port()
 
 
-@pytest.fixture(scope="module")
-def worker(
-    room_server: RoomServer, engine_port: int, llm_port: int, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{llm_port}/v1")
-        with working(AGENT, "dev", room_server, engine_port, tmp_path_factory.mktemp("agent") / "agent.log"):
-            yield
-
-
 @pytest.fixture
 def tone() -> Iterator[ToneBackend]:
     backend = ToneBackend(step_s=0.02, step_audio_s=0.2, max_ahead_s=3.0)
@@ -63,12 +54,34 @@ async def model(llm_port: int) -> AsyncIterator[OpenAIStub]:
 
 
 @pytest.fixture
-async def caller(
-    room_server: RoomServer, worker: None, model: OpenAIStub, tone: ToneBackend, engine_port: int
-) -> AsyncIterator[Caller]:
-    async with tone_engine(tone, make_segmenter=Segmenter) as engine, serving(engine, port=engine_port):
-        async with calling(room_server) as caller:
-            yield caller
+async def engine(tone: ToneBackend, engine_port: int) -> AsyncIterator[None]:
+    async with tone_engine(tone, make_segmenter=Segmenter) as made, serving(made, port=engine_port):
+        yield
+
+
+@pytest.fixture
+async def worker(
+    room_server: RoomServer,
+    engine: None,
+    engine_port: int,
+    llm_port: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[None]:
+    # A worker that gets no answer from its engine says that it is full, and the next room gets no agent: so the engine
+    # is there first, and its loop stays free.
+    monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{llm_port}/v1")
+    with contextlib.ExitStack() as stack:
+        await asyncio.to_thread(
+            stack.enter_context, working(AGENT, "dev", room_server, engine_port, tmp_path / "agent.log")
+        )
+        yield
+
+
+@pytest.fixture
+async def caller(room_server: RoomServer, worker: None, model: OpenAIStub) -> AsyncIterator[Caller]:
+    async with calling(room_server) as caller:
+        yield caller
 
 
 async def test_it_greets_answers_what_is_written_and_stops_for_the_next_line(
