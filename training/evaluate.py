@@ -142,7 +142,8 @@ def main() -> None:
         for name in options.sets:
             folder = None if options.keep is None else options.keep / name
             texts = lines(name)[: options.limit]
-            reports.append(asdict(evaluate(name, speak, texts, options.seeds, options.mos, folder)))
+            title = name if options.voice == "default" else f"{name}, {options.voice}"
+            reports.append(asdict(evaluate(title, speak, texts, options.seeds, options.mos, folder)))
             print(json.dumps(reports[-1]))
     if options.out is not None:
         options.out.write_text(json.dumps(reports, indent=2) + "\n", encoding="utf-8")
