@@ -140,7 +140,7 @@ async def test_the_packaged_language_model_answers(embedded_engine: Engine, reco
         async with line_to(kit, greeting="Hello there.") as (_, exchange), phoning(exchange) as phone:
             greeted = await phone.until_event("said")
             assert greeted["text"] == "Hello there."
-            asked = await ask(phone, "Please tell me something about rivers.")
+            asked = await ask(phone, "Can you hear me well?")
             first = await phone.until_loud(asked)
             said = await phone.until_event("said", since=asked, limit_s=30)
             last = await phone.until_quiet(0.6)
