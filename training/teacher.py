@@ -74,7 +74,7 @@ class _Piece:
 
 
 class Teacher:
-    """Reads by what `training.reading` made. Raises ValueError from `speak` for a text that cannot be aligned with it."""
+    """Reads by what `training.reading` made. Raises ValueError from `speak` for a text that does not align with it."""
 
     def __init__(self, config: Config) -> None:
         from hibari import Hibari

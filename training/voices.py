@@ -3,7 +3,7 @@ that training never saw is asked for.
 
     python -m training.voices MODEL [--utterances 20] [--out voices.json]
 
-MODEL is what `XTTS_MODEL` takes (embedded, a folder). The teacher says the clips, by the readings of `training.reading`.
+MODEL is what `XTTS_MODEL` takes (embedded, a folder). The teacher says the clips, by what `training.reading` made.
 """
 
 from __future__ import annotations
