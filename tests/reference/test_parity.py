@@ -201,7 +201,7 @@ def test_four_streams_each_equal_their_own_when_one_joins_late_and_one_is_cancel
 
 def test_vocoder_work_grows_in_step_with_the_length(engine: XttsBackend, recorder: Recorder) -> None:
     frames = {}
-    for seconds in (4, 12):  # it is paced by the clock
+    for seconds in (5, 20):
         recorder.force_tokens = round(seconds * TOKENS_PER_SECOND)
         before = engine.stats().num_vocoder_frames
         listener = Listener()
@@ -212,5 +212,5 @@ def test_vocoder_work_grows_in_step_with_the_length(engine: XttsBackend, recorde
         assert listener.is_over.wait(60)
         assert listener.pcm.size / OUTPUT_HZ == pytest.approx(seconds, abs=0.1)
         frames[seconds] = engine.stats().num_vocoder_frames - before
-    print(f"vocoder frames: 4 s {frames[4]}, 12 s {frames[12]}, ratio {frames[12] / frames[4]:.2f}")
-    assert frames[12] <= 3.1 * frames[4]
+    print(f"vocoder frames: 5 s {frames[5]}, 20 s {frames[20]}, ratio {frames[20] / frames[5]:.2f}")
+    assert frames[20] <= 4.1 * frames[5]

@@ -29,12 +29,12 @@ AGENT = Path(__file__).parents[2] / "agent.py"
 ANSWER = "This is an answer with many words in it. " * 10
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def engine_port() -> int:
     return free_port()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def llm_port() -> int:
     return free_port()
 
